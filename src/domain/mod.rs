@@ -1,0 +1,21 @@
+//! What a conversion, a postback and a delivery are, and every decision taken about them.
+//!
+//! Pure: knows no socket, store, clock, random source or environment. Time, randomness and
+//! configuration come in as arguments, so that each decision can be tested and replayed exactly.
+
+pub mod affiliate;
+pub mod delivery;
+pub mod dictionary;
+pub mod event;
+pub mod id;
+pub mod money;
+pub mod order;
+pub mod outcome;
+pub mod personal_data;
+pub mod plan;
+pub mod postback;
+pub mod record;
+pub mod request;
+pub mod retry;
+pub mod signature;
+pub mod template;

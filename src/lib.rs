@@ -1,0 +1,22 @@
+//! `postbackd` hands an operator's conversions to affiliates' postback URLs: durably, in order, exactly
+//! as often as needed, with every attempt on record.
+//!
+//! The modules in reading order; `ARCHITECTURE.md` tells how they fit together.
+
+pub mod domain;
+
+pub mod outbox;
+
+pub mod transport;
+
+pub mod dispatch;
+
+pub mod config;
+
+pub mod api;
+
+pub mod ops;
+
+pub mod receiver;
+
+pub mod cli;

@@ -1,0 +1,3 @@
+//! The `postbackd` binary.
+
+fn main() {}

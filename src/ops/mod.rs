@@ -1,0 +1,5 @@
+//! What a daemon needs around its work: clock, randomness, environment, logs.
+
+pub mod clock;
+pub mod environment;
+pub mod random;
