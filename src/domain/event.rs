@@ -14,6 +14,7 @@ use super::dictionary::{Dictionary, Field, ParamKind, ParamRule, Reverses, TypeR
 use super::id::{AffiliateId, ClickId, EventType, InvalidId, OfferId, TransactionId};
 use super::money::{Amount, Currency};
 use super::personal_data;
+use super::timestamp;
 
 /// Furthest `occurred_at` may lie ahead of our clock.
 pub const MAX_AHEAD: SignedDuration = SignedDuration::from_mins(5);
@@ -44,6 +45,7 @@ pub struct Event {
     /// How far it is decided.
     pub status: Status,
     /// When it happened.
+    #[serde(with = "super::timestamp")]
     pub occurred_at: Timestamp,
     /// What the affiliate is paid.
     pub payout: Option<Amount>,
@@ -400,7 +402,7 @@ impl<'a> Reader<'a> {
     }
 
     fn occurred_at(&mut self) -> Timestamp {
-        let now = self.rules.now;
+        let now = timestamp::to_micros(self.rules.now);
         let Some(value) = self.get("occurred_at") else { return now };
         let parsed = value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
         match parsed {
@@ -409,7 +411,7 @@ impl<'a> Reader<'a> {
                     format!("lies more than 5 minutes ahead of this clock ({now:.0}); check time zone and clock");
                 self.fault("/occurred_at", FaultCode::InvalidValue, detail);
             }
-            Some(at) => return at,
+            Some(at) => return timestamp::to_micros(at),
             None => {
                 let detail = "must be a time of RFC 3339 with a zone, such as \"2026-11-20T10:00:00Z\"";
                 self.fault("/occurred_at", FaultCode::InvalidValue, detail);

@@ -19,3 +19,4 @@ pub mod request;
 pub mod retry;
 pub mod signature;
 pub mod template;
+pub mod timestamp;

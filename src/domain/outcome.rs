@@ -1,1 +1,488 @@
-//! (being written)
+//! What an answer, or its absence, means: the response rules, the defaults behind them, and what follows.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use regex::bytes::Regex;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::delivery::{Conclusion, DeadReason, DeliveredHow, Delivery, HoldReason};
+use super::retry::{self, RetryPolicy};
+
+/// What an attempt came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The receiver took it.
+    Delivered,
+    /// The receiver already had it.
+    Duplicate,
+    /// The receiver will never take it.
+    Rejected,
+    /// The receiver, or our configuration of it, is wrong.
+    Misconfigured,
+    /// The receiver asks us to wait.
+    Throttled,
+    /// The receiver is gone for good.
+    Gone,
+    /// The receiver failed.
+    Retry,
+    /// Nothing could be sent.
+    Unreachable,
+    /// Something was sent, and no answer came.
+    Ambiguous,
+    /// The egress policy forbids the address.
+    Blocked,
+    /// The template could not be rendered for the event.
+    Unrenderable,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 11] = [
+        Self::Delivered,
+        Self::Duplicate,
+        Self::Rejected,
+        Self::Misconfigured,
+        Self::Throttled,
+        Self::Gone,
+        Self::Retry,
+        Self::Unreachable,
+        Self::Ambiguous,
+        Self::Blocked,
+        Self::Unrenderable,
+    ];
+
+    /// The outcome's name for programs and people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Duplicate => "duplicate",
+            Self::Rejected => "rejected",
+            Self::Misconfigured => "misconfigured",
+            Self::Throttled => "throttled",
+            Self::Gone => "gone",
+            Self::Retry => "retry",
+            Self::Unreachable => "unreachable",
+            Self::Ambiguous => "ambiguous",
+            Self::Blocked => "blocked",
+            Self::Unrenderable => "unrenderable",
+        }
+    }
+
+    /// Whether the outcome speaks for the receiver's health.
+    pub fn health(self) -> Health {
+        match self {
+            Self::Delivered | Self::Duplicate | Self::Rejected | Self::Gone => Health::Good,
+            Self::Retry | Self::Unreachable | Self::Ambiguous => Health::Bad,
+            Self::Misconfigured | Self::Throttled | Self::Blocked | Self::Unrenderable => Health::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What an outcome says of the receiver's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It answers with sense.
+    Good,
+    /// It fails.
+    Bad,
+    /// Nothing either way.
+    Unknown,
+}
+
+/// What came back, as far as it matters for the verdict.
+#[derive(Debug, Clone, Copy)]
+pub struct Response<'a> {
+    /// The status code.
+    pub status: u16,
+    /// The media type, as the receiver named it.
+    pub content_type: Option<&'a str>,
+    /// The wait that the receiver asks for.
+    pub retry_after: Option<Duration>,
+    /// The body, up to the cap.
+    pub body: &'a [u8],
+    /// Whether the body was longer than the cap.
+    pub over_cap: bool,
+}
+
+/// Why no whole answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The egress policy forbids the address.
+    Blocked,
+    /// The template could not be rendered.
+    Unrenderable,
+    /// Name resolution, connection or its deadline failed: nothing was sent.
+    Unreachable,
+    /// The TLS handshake failed: no request was sent.
+    Tls,
+    /// A timeout or a broken connection after bytes were sent.
+    Lost,
+}
+
+/// One response rule of a postback: the first whose conditions all hold decides.
+#[derive(Debug, Clone)]
+pub struct ResponseRule {
+    /// What must hold of the response; all of it.
+    pub when: Conditions,
+    /// What the response then means.
+    pub then: Verdict,
+}
+
+/// Conditions on a response. An absent one holds.
+#[derive(Debug, Clone, Default)]
+pub struct Conditions {
+    /// Ranges of status codes, one of which must hold the status.
+    pub status: Vec<StatusRange>,
+    /// The media type starts with this, without regard to case.
+    pub content_type: Option<String>,
+    /// The body holds this text.
+    pub body_contains: Option<String>,
+    /// The body matches this pattern.
+    pub body_matches: Option<Regex>,
+    /// The body is JSON and has this value at this pointer.
+    pub json: Option<JsonCondition>,
+}
+
+/// A value that a JSON body must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JsonCondition {
+    /// JSON pointer (RFC 6901).
+    pub pointer: String,
+    /// The value; `None` asks only that there is one other than null.
+    pub equals: Option<Value>,
+}
+
+/// Status codes from the first to the last, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusRange {
+    /// First code.
+    pub first: u16,
+    /// Last code.
+    pub last: u16,
+}
+
+impl StatusRange {
+    /// Reads `200`, `2xx` or `400-404`; several are separated by commas.
+    pub fn parse_list(text: &str) -> Option<Vec<Self>> {
+        text.split(',').map(|part| Self::parse(part.trim())).collect()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let code = |text: &str| text.parse::<u16>().ok().filter(|code| text.len() == 3 && (100..=599).contains(code));
+        if let Some((first, last)) = text.split_once('-') {
+            return Some(Self { first: code(first)?, last: code(last)? }).filter(|range| range.first <= range.last);
+        }
+        if let Some(class) = text.strip_suffix("xx") {
+            let first = code(&format!("{class}00"))?;
+            return Some(Self { first, last: first + 99 });
+        }
+        code(text).map(|code| Self { first: code, last: code })
+    }
+
+    fn holds(self, status: u16) -> bool {
+        (self.first..=self.last).contains(&status)
+    }
+}
+
+/// What a rule can say of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// See [`Outcome::Delivered`].
+    Delivered,
+    /// See [`Outcome::Duplicate`].
+    Duplicate,
+    /// See [`Outcome::Rejected`].
+    Rejected,
+    /// See [`Outcome::Misconfigured`].
+    Misconfigured,
+    /// See [`Outcome::Throttled`].
+    Throttled,
+    /// See [`Outcome::Gone`].
+    Gone,
+    /// See [`Outcome::Retry`].
+    Retry,
+}
+
+impl Verdict {
+    /// Every verdict.
+    pub const ALL: [Self; 7] = [
+        Self::Delivered,
+        Self::Duplicate,
+        Self::Rejected,
+        Self::Misconfigured,
+        Self::Throttled,
+        Self::Gone,
+        Self::Retry,
+    ];
+
+    /// The outcome it stands for.
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Self::Delivered => Outcome::Delivered,
+            Self::Duplicate => Outcome::Duplicate,
+            Self::Rejected => Outcome::Rejected,
+            Self::Misconfigured => Outcome::Misconfigured,
+            Self::Throttled => Outcome::Throttled,
+            Self::Gone => Outcome::Gone,
+            Self::Retry => Outcome::Retry,
+        }
+    }
+}
+
+/// An outcome with what decided it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// What the attempt came to.
+    pub outcome: Outcome,
+    /// The rule that decided: `rule 2 (…)` for a configured one, `default: …` otherwise.
+    pub rule: String,
+    /// The wait that the receiver asks for.
+    pub retry_after: Option<Duration>,
+}
+
+impl Conditions {
+    fn hold(&self, response: &Response<'_>) -> bool {
+        let contains = |needle: &str| {
+            let needle = needle.as_bytes();
+            needle.is_empty() || response.body.windows(needle.len()).any(|window| window == needle)
+        };
+        let typed = |prefix: &String| {
+            let found = response.content_type.unwrap_or_default();
+            found.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        (self.status.is_empty() || self.status.iter().any(|range| range.holds(response.status)))
+            && self.content_type.as_ref().is_none_or(typed)
+            && self.body_contains.as_deref().is_none_or(contains)
+            && self.body_matches.as_ref().is_none_or(|pattern| pattern.is_match(response.body))
+            && self.json.as_ref().is_none_or(|json| json.holds(response.body))
+    }
+}
+
+impl JsonCondition {
+    fn holds(&self, body: &[u8]) -> bool {
+        let Ok(document) = serde_json::from_slice::<Value>(body) else { return false };
+        match (document.pointer(&self.pointer), &self.equals) {
+            (None | Some(Value::Null), None) | (None, Some(_)) => false,
+            (Some(_), None) => true,
+            (Some(found), Some(expected)) => found == expected,
+        }
+    }
+}
+
+impl fmt::Display for Conditions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        if !self.status.is_empty() {
+            let ranges = self.status.iter().map(|range| match range.first == range.last {
+                true => range.first.to_string(),
+                false => format!("{}-{}", range.first, range.last),
+            });
+            parts.push(format!("status {}", ranges.collect::<Vec<_>>().join(",")));
+        }
+        parts.extend(self.content_type.iter().map(|kind| format!("content type {kind}")));
+        parts.extend(self.body_contains.iter().map(|text| format!("body contains {text:?}")));
+        parts.extend(self.body_matches.iter().map(|pattern| format!("body matches {:?}", pattern.as_str())));
+        parts.extend(self.json.iter().map(|json| match &json.equals {
+            Some(value) => format!("json {} is {value}", json.pointer),
+            None => format!("json has {}", json.pointer),
+        }));
+        if parts.is_empty() { f.write_str("any response") } else { f.write_str(&parts.join(", ")) }
+    }
+}
+
+/// Judges a response by a postback's rules, then by the defaults.
+pub fn judge(response: &Response<'_>, rules: &[ResponseRule], receiver_dedupes: bool) -> Judgement {
+    let retry_after = response.retry_after;
+    if let Some((index, rule)) = rules.iter().enumerate().find(|(_, rule)| rule.when.hold(response)) {
+        let named = format!("rule {} ({})", index + 1, rule.when);
+        return Judgement { outcome: rule.then.outcome(), rule: named, retry_after };
+    }
+    let (outcome, rule) = match response.status {
+        _ if response.over_cap && receiver_dedupes => (Outcome::Retry, "default: body over the cap"),
+        _ if response.over_cap => (Outcome::Ambiguous, "default: body over the cap"),
+        200..=299 => (Outcome::Delivered, "default: 2xx"),
+        429 => (Outcome::Throttled, "default: 429"),
+        503 if retry_after.is_some() => (Outcome::Throttled, "default: 503 with Retry-After"),
+        410 => (Outcome::Gone, "default: 410"),
+        300..=399 => (Outcome::Retry, "default: redirects are not followed"),
+        _ => (Outcome::Retry, "default: not 2xx"),
+    };
+    Judgement { outcome, rule: rule.into(), retry_after }
+}
+
+/// Judges the absence of a whole answer.
+pub fn judge_failure(failure: Failure) -> Judgement {
+    let (outcome, rule) = match failure {
+        Failure::Blocked => (Outcome::Blocked, "default: egress policy"),
+        Failure::Unrenderable => (Outcome::Unrenderable, "default: template not rendered"),
+        Failure::Unreachable => (Outcome::Unreachable, "default: nothing sent"),
+        Failure::Tls => (Outcome::Retry, "default: TLS handshake"),
+        Failure::Lost => (Outcome::Ambiguous, "default: no answer after bytes were sent"),
+    };
+    Judgement { outcome, rule: rule.into(), retry_after: None }
+}
+
+/// What follows from a judgement for the delivery that was in flight.
+pub fn conclude(
+    judgement: &Judgement,
+    delivery: &Delivery,
+    policy: &RetryPolicy,
+    receiver_dedupes: bool,
+    now: Timestamp,
+    random: f64,
+) -> Conclusion {
+    let next_step = || {
+        let asked = judgement.retry_after.unwrap_or_default();
+        match policy.delay(delivery.spent + 1, random) {
+            Some(delay) => Conclusion::Again { due: retry::after(now, delay.max(asked)), spends: true },
+            None => Conclusion::Dead(DeadReason::Exhausted),
+        }
+    };
+    match judgement.outcome {
+        Outcome::Delivered => Conclusion::Delivered(DeliveredHow::Accepted),
+        Outcome::Duplicate => Conclusion::Delivered(DeliveredHow::Duplicate),
+        Outcome::Rejected => Conclusion::Dead(DeadReason::Rejected),
+        Outcome::Misconfigured => Conclusion::Dead(DeadReason::Misconfigured),
+        Outcome::Blocked => Conclusion::Dead(DeadReason::Blocked),
+        Outcome::Unrenderable => Conclusion::Dead(DeadReason::Unrenderable),
+        Outcome::Gone => Conclusion::Held(HoldReason::Gone),
+        Outcome::Ambiguous if !receiver_dedupes => Conclusion::Held(HoldReason::Ambiguous),
+        Outcome::Retry | Outcome::Unreachable | Outcome::Ambiguous => next_step(),
+        Outcome::Throttled => {
+            let wait = judgement.retry_after.unwrap_or_else(|| policy.throttled_delay(delivery.made + 1, random));
+            Conclusion::Again { due: retry::after(now, wait), spends: false }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::delivery::State;
+    use crate::domain::retry::Jitter;
+
+    fn response(status: u16, body: &str) -> Response<'_> {
+        Response {
+            status,
+            content_type: Some("text/html; charset=utf-8"),
+            retry_after: None,
+            body: body.as_bytes(),
+            over_cap: false,
+        }
+    }
+
+    fn rule(when: Conditions, then: Verdict) -> ResponseRule {
+        ResponseRule { when, then }
+    }
+
+    #[test]
+    fn defaults_decide_where_no_rule_does() {
+        let wait = Some(Duration::from_secs(7));
+        let table = [
+            (200, None, Outcome::Delivered),
+            (204, None, Outcome::Delivered),
+            (301, None, Outcome::Retry),
+            (400, None, Outcome::Retry),
+            (410, None, Outcome::Gone),
+            (429, None, Outcome::Throttled),
+            (500, None, Outcome::Retry),
+            (503, None, Outcome::Retry),
+            (503, wait, Outcome::Throttled),
+        ];
+        for (status, retry_after, outcome) in table {
+            let judged = judge(&Response { retry_after, ..response(status, "") }, &[], true);
+            assert_eq!((judged.outcome, judged.retry_after), (outcome, retry_after), "{status}");
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_holds_decides_and_is_named() {
+        let status = |text| StatusRange::parse_list(text).unwrap();
+        let json = |pointer: &str, equals| Some(JsonCondition { pointer: pointer.into(), equals });
+        let rules = [
+            rule(
+                Conditions { status: status("200"), body_contains: Some("duplicate".into()), ..Conditions::default() },
+                Verdict::Duplicate,
+            ),
+            rule(
+                Conditions {
+                    status: status("2xx"),
+                    json: json("/code", Some(serde_json::json!(40100))),
+                    ..Conditions::default()
+                },
+                Verdict::Throttled,
+            ),
+            rule(
+                Conditions { body_matches: Some(Regex::new("^ERROR").unwrap()), ..Conditions::default() },
+                Verdict::Rejected,
+            ),
+            rule(
+                Conditions { status: status("2xx"), content_type: Some("text/HTML".into()), ..Conditions::default() },
+                Verdict::Misconfigured,
+            ),
+        ];
+        let judged = |status, body| judge(&response(status, body), &rules, true);
+        assert_eq!(judged(200, "a duplicate").rule, "rule 1 (status 200, body contains \"duplicate\")");
+        assert_eq!(judged(201, "{\"code\":40100}").outcome, Outcome::Throttled);
+        assert_eq!(judged(201, "{\"code\":40101}").outcome, Outcome::Misconfigured);
+        assert_eq!(judged(500, "ERROR: no").outcome, Outcome::Rejected);
+        assert_eq!(judged(500, "no ERROR").outcome, Outcome::Retry);
+    }
+
+    #[test]
+    fn a_body_over_the_cap_is_not_success() {
+        let over = Response { over_cap: true, ..response(200, "x") };
+        assert_eq!(judge(&over, &[], true).outcome, Outcome::Retry);
+        assert_eq!(judge(&over, &[], false).outcome, Outcome::Ambiguous);
+    }
+
+    #[test]
+    fn status_ranges_read_and_refuse() {
+        let range = |first, last| Some(vec![StatusRange { first, last }]);
+        assert_eq!(StatusRange::parse_list("2xx"), range(200, 299));
+        assert_eq!(StatusRange::parse_list("400-404"), range(400, 404));
+        assert_eq!(StatusRange::parse_list("200, 204").unwrap().len(), 2);
+        for text in ["", "20", "9xx", "404-400", "2xx-3xx", "200;201"] {
+            assert_eq!(StatusRange::parse_list(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_follows() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        let delivery = |spent| Delivery { state: State::InFlight { since: now }, made: spent, spent };
+        let policy = RetryPolicy::explicit(vec![Duration::from_secs(10)], Jitter::None);
+        let judged = |outcome, wait: Option<u64>| Judgement {
+            outcome,
+            rule: String::new(),
+            retry_after: wait.map(Duration::from_secs),
+        };
+        let conclude = |outcome, wait, spent, dedupes| {
+            conclude(&judged(outcome, wait), &delivery(spent), &policy, dedupes, now, 0.5)
+        };
+        let again =
+            |seconds: i64, spends| Conclusion::Again { due: Timestamp::from_second(1_000 + seconds).unwrap(), spends };
+
+        assert_eq!(conclude(Outcome::Retry, None, 0, true), again(10, true));
+        assert_eq!(conclude(Outcome::Retry, Some(3), 0, true), again(10, true));
+        assert_eq!(conclude(Outcome::Retry, Some(60), 0, true), again(60, true));
+        assert_eq!(conclude(Outcome::Retry, None, 1, true), Conclusion::Dead(DeadReason::Exhausted));
+        assert_eq!(conclude(Outcome::Throttled, Some(3), 1, true), again(3, false));
+        assert_eq!(conclude(Outcome::Throttled, None, 5, true), again(10, false));
+        assert_eq!(conclude(Outcome::Ambiguous, None, 0, true), again(10, true));
+        assert_eq!(conclude(Outcome::Ambiguous, None, 0, false), Conclusion::Held(HoldReason::Ambiguous));
+        assert_eq!(conclude(Outcome::Unreachable, None, 0, false), again(10, true));
+        assert_eq!(conclude(Outcome::Gone, None, 0, true), Conclusion::Held(HoldReason::Gone));
+        assert_eq!(conclude(Outcome::Blocked, None, 0, true), Conclusion::Dead(DeadReason::Blocked));
+    }
+}
