@@ -1,1 +1,35 @@
-//! (being written)
+//! The durable store of events, deliveries and attempts.
+//!
+//! [`Outbox`] is the handle everybody uses. All writes go through one commit thread, which gathers what
+//! waits into one atomic batch; a second thread makes batches durable and only then answers. Reads go to
+//! the engine directly and never wait for either.
+//!
+//! Knows nothing of HTTP, of templates or of when to send; decisions about states come from the domain.
+
+mod arrivals;
+mod claims;
+mod codec;
+mod commit;
+mod engine;
+mod handle;
+mod keys;
+mod memory;
+mod model;
+mod read;
+mod sled;
+mod writer;
+
+pub use arrivals::{Arrivals, Due, SendClass};
+pub use commit::Window;
+pub use engine::{Batch, Engine, EngineError, Pair, Pairs};
+pub use handle::{Lease, Options, Outbox, free_bytes};
+pub use memory::MemoryEngine;
+pub use model::{
+    AcceptRequest, Accepted, Conflict, Counts, DeliveryView, EventRecord, HistoryView, Ingested, Order, OrderRefused,
+    OrderRequest, OutboxError, Pause, PlanEntry, PlannedDelivery, PostbackNo, Settlement, Totals,
+};
+pub use read::{Reader, Scan};
+pub use sled::SledEngine;
+
+#[cfg(test)]
+mod contract_tests;

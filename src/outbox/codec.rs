@@ -1,0 +1,69 @@
+//! How a record is written: a version byte, the record in postcard, and a checksum over both and the key.
+//!
+//! A record that does not check out is reported with its key, never skipped and never guessed at.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::model::OutboxError;
+
+/// The version of records written today. A reader of later versions must still read this one.
+pub(crate) const VERSION: u8 = 1;
+const CHECKSUM_BYTES: usize = 4;
+/// Longest record: keeps every page of the engine small enough to be stored in one piece.
+pub(crate) const MAX_RECORD_BYTES: usize = 24 * 1024;
+
+pub(crate) fn encode<T: Serialize>(key: &[u8], record: &T) -> Result<Vec<u8>, OutboxError> {
+    let mut bytes =
+        postcard::to_extend(record, vec![VERSION]).map_err(|error| OutboxError::Encode(error.to_string()))?;
+    let checksum = checksum(key, &bytes);
+    bytes.extend_from_slice(&checksum);
+    if bytes.len() > MAX_RECORD_BYTES {
+        return Err(OutboxError::Encode(format!("it has {} bytes, at most {MAX_RECORD_BYTES} fit", bytes.len())));
+    }
+    Ok(bytes)
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, OutboxError> {
+    let corrupt = |why: &str| OutboxError::Corrupt { key: key.escape_ascii().to_string(), why: why.into() };
+    let split = bytes.len().checked_sub(CHECKSUM_BYTES).ok_or_else(|| corrupt("the record is too short"))?;
+    let (body, found) = bytes.split_at(split);
+    if checksum(key, body) != found {
+        return Err(corrupt("the checksum does not match"));
+    }
+    match body.split_first() {
+        Some((&VERSION, record)) => postcard::from_bytes(record).map_err(|error| corrupt(&error.to_string())),
+        Some((version, _)) => {
+            Err(corrupt(&format!("record version {version} is unknown to this version of postbackd")))
+        }
+        None => Err(corrupt("the record is empty")),
+    }
+}
+
+fn checksum(key: &[u8], body: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(body);
+    hasher.finalize().to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_back_and_any_damage_is_noticed() {
+        let written = encode(b"k", &("text".to_owned(), 7_u32)).unwrap();
+        assert_eq!(decode::<(String, u32)>(b"k", &written).unwrap(), ("text".to_owned(), 7));
+        for index in 0..written.len() {
+            let mut damaged = written.clone();
+            damaged[index] ^= 0x10;
+            assert!(
+                matches!(decode::<(String, u32)>(b"k", &damaged), Err(OutboxError::Corrupt { .. })),
+                "byte {index}"
+            );
+        }
+        assert!(decode::<(String, u32)>(b"l", &written).is_err(), "a record under another key");
+        assert!(decode::<(String, u32)>(b"k", &written[..3]).is_err());
+    }
+}

@@ -1,0 +1,243 @@
+//! The commit threads: one gathers requests into groups and applies them, one makes them durable.
+//!
+//! While one group is being synced the next is built. Nobody is told anything before his group is past
+//! `fdatasync`. The first failure is final: everything behind it is refused.
+
+use std::sync::mpsc::{Receiver as SyncReceiver, SyncSender};
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::arrivals::{Arrivals, Due, SendClass};
+use super::claims::Claims;
+use super::engine::Engine;
+use super::keys;
+use super::model::{
+    AcceptRequest, Accepted, Ingested, OrderRefused, OrderRequest, OutboxError, Pause, PlannedDelivery, PostbackNo,
+    Settlement,
+};
+use super::read::SharedMirror;
+use super::writer::{Effects, Writer};
+use crate::domain::delivery::Delivery;
+use crate::domain::id::{DeliveryId, EventId, PostbackRef};
+use crate::ops::clock::SharedClock;
+
+/// Most requests in one group.
+const MAX_GROUP_REQUESTS: usize = 512;
+/// Most writes in one group.
+const MAX_GROUP_WRITES: usize = 8_192;
+/// Groups that may wait for the disk while the next is built.
+pub(crate) const MAX_PENDING_GROUPS: usize = 2;
+
+type Answer<T> = oneshot::Sender<Result<T, OutboxError>>;
+
+/// Where a window of scheduled deliveries begins and how many it may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WindowRequest {
+    pub(crate) postback: PostbackNo,
+    pub(crate) class: SendClass,
+    pub(crate) after: Option<Due>,
+    pub(crate) limit: usize,
+}
+
+/// A window of scheduled deliveries in the order in which they are due.
+#[derive(Debug, Clone)]
+pub struct Window {
+    /// The deliveries.
+    pub due: Vec<Due>,
+    /// Whether there are none behind them.
+    pub complete: bool,
+}
+
+pub(crate) enum Request {
+    Accept(Vec<AcceptRequest>, Answer<Vec<Result<Ingested, OutboxError>>>),
+    Settle(Box<Settlement>, Answer<Delivery>),
+    Intend(DeliveryId, Answer<()>),
+    Order(OrderRequest, Answer<Result<Delivery, OrderRefused>>),
+    PlanUnrouted(EventId, Vec<PlannedDelivery>, Answer<Option<Accepted>>),
+    HoldUnconfigured(DeliveryId, Answer<()>),
+    Pause(PostbackRef, Option<Pause>, Answer<()>),
+    Window(WindowRequest, Answer<Window>),
+    /// Ends the commit threads behind what came before.
+    Stop,
+}
+
+/// Answers once the group's fate is known.
+type Reply = Box<dyn FnOnce(Result<(), OutboxError>) + Send>;
+
+pub(crate) struct Group {
+    replies: Vec<Reply>,
+    effects: Effects,
+}
+
+/// What both threads share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) mirror: SharedMirror,
+    pub(crate) claims: Claims,
+    pub(crate) arrivals: Arc<Arrivals>,
+    pub(crate) clock: SharedClock,
+    pub(crate) failure: Arc<Failure>,
+}
+
+/// The first failure, which is final.
+#[derive(Debug, Default)]
+pub(crate) struct Failure {
+    why: OnceLock<String>,
+    signal: tokio::sync::Notify,
+}
+
+impl Failure {
+    pub(crate) fn get(&self) -> Option<OutboxError> {
+        self.why.get().map(|why| OutboxError::Stopped(why.clone()))
+    }
+
+    fn set(&self, error: &OutboxError) {
+        let mut why = error.to_string();
+        let mut source = std::error::Error::source(error);
+        if let OutboxError::Engine(engine) = error {
+            source = std::error::Error::source(&**engine);
+        }
+        while let Some(cause) = source {
+            why = format!("{why}: {cause}");
+            source = cause.source();
+        }
+        if self.why.set(why).is_ok() {
+            self.signal.notify_waiters();
+            self.signal.notify_one();
+        }
+    }
+
+    pub(crate) async fn wait(&self) -> OutboxError {
+        loop {
+            let signalled = self.signal.notified();
+            if let Some(error) = self.get() {
+                return error;
+            }
+            signalled.await;
+        }
+    }
+}
+
+/// Gathers requests into groups until it is told to stop or the last sender is gone.
+pub(crate) fn build(shared: &Shared, mut requests: mpsc::Receiver<Request>, groups: &SyncSender<Group>, last: EventId) {
+    let mut writer = Writer::new(&*shared.engine, shared.mirror.clone(), shared.claims.clone(), last);
+    while let Some(first) = requests.blocking_recv() {
+        let mut replies = Vec::new();
+        let mut next = Some(first);
+        let mut stopping = false;
+        while let Some(request) = next {
+            stopping |= matches!(request, Request::Stop);
+            handle(shared, &mut writer, request, &mut replies);
+            let room = !stopping && replies.len() < MAX_GROUP_REQUESTS && writer.writes() < MAX_GROUP_WRITES;
+            next = if room { requests.try_recv().ok() } else { None };
+        }
+        let applied = match shared.failure.get() {
+            Some(error) => Err(error),
+            None => writer.finish().and_then(|(batch, effects)| {
+                if !batch.writes.is_empty() {
+                    shared.engine.apply(batch)?;
+                }
+                Ok(effects)
+            }),
+        };
+        match applied {
+            Ok(effects) => {
+                if groups.send(Group { replies, effects }).is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                shared.failure.set(&error);
+                answer(replies, Err(&error));
+            }
+        }
+        if stopping {
+            return;
+        }
+    }
+}
+
+/// Makes groups durable, as many as wait with one sync, and answers them.
+pub(crate) fn sync(shared: &Shared, groups: &SyncReceiver<Group>) {
+    while let Ok(first) = groups.recv() {
+        let mut pending = vec![first];
+        pending.extend(groups.try_iter());
+        let result = match shared.failure.get() {
+            Some(error) => Err(error),
+            None => shared.engine.sync().map_err(OutboxError::from),
+        };
+        if let Err(error) = &result {
+            shared.failure.set(error);
+        }
+        for group in pending {
+            if result.is_ok() {
+                shared.arrivals.push(group.effects.due, group.effects.pauses_changed);
+            }
+            drop(group.effects.claims);
+            answer(group.replies, result.as_ref().map(|()| ()));
+        }
+    }
+}
+
+fn answer(replies: Vec<Reply>, result: Result<(), &OutboxError>) {
+    for reply in replies {
+        reply(result.map_err(Clone::clone));
+    }
+}
+
+/// Runs one request and prepares its answer, which is given once the group is durable.
+fn handle(shared: &Shared, writer: &mut Writer<'_>, request: Request, replies: &mut Vec<Reply>) {
+    let now = crate::domain::timestamp::to_micros(shared.clock.now());
+    match request {
+        Request::Accept(events, to) => {
+            let results: Vec<_> = events.iter().map(|event| writer.attempt(|w| w.accept(event, now))).collect();
+            replies.push(later(to, Ok(results)));
+        }
+        Request::Settle(settlement, to) => replies.push(later(to, writer.attempt(|w| w.settle(*settlement)))),
+        Request::Intend(id, to) => {
+            writer.intend(id);
+            replies.push(later(to, Ok(())));
+        }
+        Request::Order(order, to) => replies.push(later(to, writer.attempt(|w| w.order(&order)))),
+        Request::PlanUnrouted(id, plan, to) => {
+            replies.push(later(to, writer.attempt(|w| w.plan_unrouted(id, &plan, now))));
+        }
+        Request::HoldUnconfigured(id, to) => {
+            replies.push(later(to, writer.attempt(|w| w.hold_unconfigured(id, now))));
+        }
+        Request::Pause(postback, pause, to) => {
+            replies.push(later(to, writer.attempt(|w| w.pause_named(&postback, pause))));
+        }
+        Request::Window(window, to) => replies.push(later(to, read_window(&*shared.engine, window))),
+        Request::Stop => {}
+    }
+}
+
+fn later<T: Send + 'static>(to: Answer<T>, result: Result<T, OutboxError>) -> Reply {
+    Box::new(move |durable| {
+        let _ = to.send(durable.and(result));
+    })
+}
+
+fn read_window(engine: &dyn Engine, request: WindowRequest) -> Result<Window, OutboxError> {
+    let WindowRequest { postback, class, after, limit } = request;
+    let prefix = keys::schedule(postback, class);
+    let end = keys::prefix_end(&prefix);
+    let from = match after {
+        None => std::ops::Bound::Included(prefix),
+        Some(due) => std::ops::Bound::Excluded(keys::scheduled(postback, class, due.at, due.id)),
+    };
+    let mut due = Vec::new();
+    for pair in engine.scan(from, end) {
+        let (key, _) = pair?;
+        if due.len() == limit {
+            return Ok(Window { due, complete: false });
+        }
+        if let Some((at, id)) = keys::parse_scheduled(&key) {
+            due.push(Due { at, id, postback, class });
+        }
+    }
+    Ok(Window { due, complete: true })
+}

@@ -1,0 +1,414 @@
+//! The handle to the outbox: opens the store, starts the commit threads, passes requests on.
+
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::arrivals::{Arrivals, Due, SendClass};
+use super::claims::{Claim, Claims};
+use super::commit::{self, Failure, MAX_PENDING_GROUPS, Request, Shared, Window, WindowRequest};
+use super::engine::{Batch, Engine};
+use super::model::{
+    AcceptRequest, Accepted, EventRecord, Ingested, OrderRefused, OrderRequest, OutboxError, Pause, PlannedDelivery,
+    PostbackNo, Settlement,
+};
+use super::read::{Mirror, Reader, SharedMirror};
+use super::writer::{Group, Writer};
+use super::{codec, keys};
+use crate::domain::delivery::{Delivery, State};
+use crate::domain::event::Event;
+use crate::domain::id::{DeliveryId, EventId, PostbackRef};
+use crate::ops::clock::SharedClock;
+
+/// The format of keys that this version writes.
+const FORMAT: u32 = 1;
+/// Requests that may wait for the commit thread.
+const MAX_REQUESTS: usize = 4_096;
+/// Events that may wait to be accepted.
+const MAX_WAITING_EVENTS: usize = 16_384;
+
+/// How an outbox is run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What time it is.
+    pub clock: SharedClock,
+    /// The directory whose free space is watched, and the bytes kept free.
+    pub keep_free: Option<(PathBuf, u64)>,
+}
+
+/// The durable store of events, deliveries and attempts. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    requests: mpsc::Sender<Request>,
+    room: Arc<Semaphore>,
+    reader: Reader,
+    claims: Claims,
+    arrivals: Arc<Arrivals>,
+    failure: Arc<Failure>,
+    keep_free: Option<Arc<(PathBuf, u64)>>,
+    threads: Arc<Threads>,
+}
+
+/// Waits for the commit threads once the last handle is gone.
+#[derive(Debug, Default)]
+struct Threads(std::sync::Mutex<Vec<JoinHandle<()>>>);
+
+/// The right to attempt one delivery; nobody else can send or change it meanwhile.
+#[derive(Debug)]
+pub struct Lease {
+    id: DeliveryId,
+    claim: Claim,
+    record: Arc<EventRecord>,
+    postback: PostbackNo,
+    before: Delivery,
+    next_entry: u32,
+    group: Group,
+    intent: bool,
+    original: Option<Event>,
+}
+
+impl Lease {
+    /// The delivery.
+    pub fn id(&self) -> DeliveryId {
+        self.id
+    }
+
+    /// Its event.
+    pub fn record(&self) -> &Arc<EventRecord> {
+        &self.record
+    }
+
+    /// The event that it reverses.
+    pub fn original(&self) -> Option<&Event> {
+        self.original.as_ref()
+    }
+
+    /// The delivery as it stood when the lease was taken.
+    pub fn before(&self) -> &Delivery {
+        &self.before
+    }
+
+    /// The postback's number.
+    pub fn postback_no(&self) -> PostbackNo {
+        self.postback
+    }
+
+    pub(super) fn next_entry(&self) -> u32 {
+        self.next_entry
+    }
+
+    pub(super) fn group(&self) -> &Group {
+        &self.group
+    }
+
+    pub(super) fn has_intent(&self) -> bool {
+        self.intent
+    }
+
+    pub(super) fn into_claim(self) -> Claim {
+        self.claim
+    }
+}
+
+impl Outbox {
+    /// Opens an outbox over an engine: reads what it must, notes interrupted attempts, starts its threads.
+    ///
+    /// # Errors
+    /// When the store cannot be read, is damaged, or was written by a newer version.
+    pub fn open(engine: Arc<dyn Engine>, options: Options) -> Result<Self, OutboxError> {
+        let mirror: SharedMirror = Arc::default();
+        let claims = Claims::default();
+        check_format(&*engine)?;
+        *mirror.write().unwrap_or_else(PoisonError::into_inner) = load_mirror(&*engine)?;
+        let last = last_event(&*engine)?;
+        recover(&*engine, &mirror, &claims, options.clock.now())?;
+        let shared = Shared {
+            engine: Arc::clone(&engine),
+            mirror: mirror.clone(),
+            claims: claims.clone(),
+            arrivals: Arc::default(),
+            clock: options.clock,
+            failure: Arc::default(),
+        };
+        let (requests, received) = mpsc::channel(MAX_REQUESTS);
+        let threads = start_threads(&shared, received, last).map_err(|e| OutboxError::Stopped(e.to_string()))?;
+        Ok(Self {
+            requests,
+            room: Arc::new(Semaphore::new(MAX_WAITING_EVENTS)),
+            reader: Reader::new(engine, mirror),
+            claims,
+            arrivals: shared.arrivals,
+            failure: shared.failure,
+            keep_free: options.keep_free.map(Arc::new),
+            threads: Arc::new(Threads(std::sync::Mutex::new(threads))),
+        })
+    }
+
+    /// Reads only, without commit threads: for looking at a store whose daemon is down.
+    ///
+    /// # Errors
+    /// As [`Outbox::open`].
+    pub fn open_reader(engine: Arc<dyn Engine>) -> Result<Reader, OutboxError> {
+        check_format(&*engine)?;
+        let mirror: SharedMirror = Arc::default();
+        *mirror.write().unwrap_or_else(PoisonError::into_inner) = load_mirror(&*engine)?;
+        Ok(Reader::new(engine, mirror))
+    }
+
+    /// Reads of the store.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// What was scheduled; for the dispatcher.
+    pub fn arrivals(&self) -> &Arc<Arrivals> {
+        &self.arrivals
+    }
+
+    /// Deliveries being sent or changed at this moment.
+    pub fn claimed(&self) -> usize {
+        self.claims.len()
+    }
+
+    /// Whether a delivery is being sent or changed at this moment.
+    pub fn is_claimed(&self, id: DeliveryId) -> bool {
+        self.claims.holds(id)
+    }
+
+    /// Waits for the failure that stops the outbox; never returns while it works.
+    pub async fn failed(&self) -> OutboxError {
+        self.failure.wait().await
+    }
+
+    /// Stores events with their deliveries; returns once they are durable.
+    ///
+    /// # Errors
+    /// At once, and without storing anything, when too much waits already, when the disk is nearly full, or
+    /// when the outbox has stopped. Errors of single events stand in their place of the answer.
+    pub async fn accept(&self, events: Vec<AcceptRequest>) -> Result<Vec<Result<Ingested, OutboxError>>, OutboxError> {
+        self.check_disk()?;
+        let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
+        let room = self.room.try_acquire_many(count).map_err(|_| OutboxError::Overloaded)?;
+        let result = self.ask(|answer| Request::Accept(events, answer)).await;
+        drop(room);
+        result
+    }
+
+    /// Writes down the end of an attempt and what follows; returns once it is durable.
+    ///
+    /// # Errors
+    /// When the outbox has stopped or a record is damaged.
+    pub async fn settle(&self, settlement: Settlement) -> Result<Delivery, OutboxError> {
+        self.ask(|answer| Request::Settle(Box::new(settlement), answer)).await
+    }
+
+    /// Takes the right to attempt a delivery; `None` when it is not scheduled (any more) or spoken for.
+    ///
+    /// # Errors
+    /// When the store cannot be read or a record is damaged.
+    pub fn begin(&self, id: DeliveryId) -> Result<Option<Lease>, OutboxError> {
+        let Some(claim) = self.claims.claim(id) else { return Ok(None) };
+        let Some(record) = self.reader.event(id.event)? else { return Ok(None) };
+        let Some((next_entry, before)) = self.reader.view().standing(id, &record)? else { return Ok(None) };
+        if !matches!(before.state, State::Scheduled { .. }) {
+            return Ok(None);
+        }
+        let Some(postback) = record.entry(id).map(|entry| entry.postback) else { return Ok(None) };
+        let Some(name) = self.reader.postback(postback) else { return Ok(None) };
+        let (owner, root) = (record.event.affiliate_id.clone(), record.root().clone());
+        let group = Group { affiliate: name.affiliate, owner, root };
+        let original = self.reader.original_of(&record.event)?;
+        let record = Arc::new(record);
+        Ok(Some(Lease { id, claim, record, postback, before, next_entry, group, intent: false, original }))
+    }
+
+    /// Makes the intent to send durable, so that a crash during the attempt is known as one.
+    ///
+    /// # Errors
+    /// When the outbox has stopped.
+    pub async fn intend(&self, lease: &mut Lease) -> Result<(), OutboxError> {
+        lease.intent = true;
+        let id = lease.id;
+        self.ask(|answer| Request::Intend(id, answer)).await
+    }
+
+    /// Carries out an operator's order about one delivery; returns once it is durable.
+    ///
+    /// # Errors
+    /// The outer error when the outbox fails, the inner when the order cannot be carried out.
+    pub async fn order(&self, order: OrderRequest) -> Result<Result<Delivery, OrderRefused>, OutboxError> {
+        self.ask(|answer| Request::Order(order, answer)).await
+    }
+
+    /// Plans deliveries for an event kept unrouted; `None` when it is no longer so, or the plan is empty.
+    ///
+    /// # Errors
+    /// When the outbox fails.
+    pub async fn plan_unrouted(
+        &self,
+        id: EventId,
+        plan: Vec<PlannedDelivery>,
+    ) -> Result<Option<Accepted>, OutboxError> {
+        self.ask(|answer| Request::PlanUnrouted(id, plan, answer)).await
+    }
+
+    /// Holds a delivery whose postback is no longer configured.
+    ///
+    /// # Errors
+    /// When the outbox fails.
+    pub async fn hold_unconfigured(&self, id: DeliveryId) -> Result<(), OutboxError> {
+        self.ask(|answer| Request::HoldUnconfigured(id, answer)).await
+    }
+
+    /// Pauses a postback, or resumes it with `None`.
+    ///
+    /// # Errors
+    /// When the outbox fails.
+    pub async fn pause(&self, postback: PostbackRef, pause: Option<Pause>) -> Result<(), OutboxError> {
+        self.ask(|answer| Request::Pause(postback, pause, answer)).await
+    }
+
+    /// Scheduled deliveries of a postback in the order in which they are due, behind `after`; only durable ones.
+    ///
+    /// # Errors
+    /// When the outbox fails.
+    pub async fn window(
+        &self,
+        postback: PostbackNo,
+        class: SendClass,
+        after: Option<Due>,
+        limit: usize,
+    ) -> Result<Window, OutboxError> {
+        let request = WindowRequest { postback, class, after, limit };
+        self.ask(|answer| Request::Window(request, answer)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, OutboxError>>) -> Request,
+    ) -> Result<T, OutboxError> {
+        let stopped = || self.failure.get().unwrap_or_else(|| OutboxError::Stopped("it was closed".into()));
+        if let Some(error) = self.failure.get() {
+            return Err(error);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(request(answer)).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    fn check_disk(&self) -> Result<(), OutboxError> {
+        let Some((path, least)) = self.keep_free.as_deref() else { return Ok(()) };
+        match free_bytes(path) {
+            Ok(free) if free < *least => Err(OutboxError::DiskFull { free, least: *least }),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Ends the commit threads behind all requests made so far, and waits until these are durable.
+    pub async fn close(self) {
+        let _ = self.requests.send(Request::Stop).await;
+        let handles = std::mem::take(&mut *self.threads.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let _ = tokio::task::spawn_blocking(move || handles.into_iter().for_each(|handle| drop(handle.join()))).await;
+    }
+}
+
+/// Bytes that an unprivileged process may still write on the file system of a path.
+///
+/// # Errors
+/// When the file system does not tell.
+pub fn free_bytes(path: &Path) -> std::io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+fn start_threads(
+    shared: &Shared,
+    received: mpsc::Receiver<Request>,
+    last: EventId,
+) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let (groups, pending) = std::sync::mpsc::sync_channel(MAX_PENDING_GROUPS);
+    let (for_build, for_sync) = (shared.clone(), shared.clone());
+    let build = std::thread::Builder::new()
+        .name("outbox-build".into())
+        .spawn(move || commit::build(&for_build, received, &groups, last))?;
+    let sync =
+        std::thread::Builder::new().name("outbox-sync".into()).spawn(move || commit::sync(&for_sync, &pending))?;
+    Ok(vec![build, sync])
+}
+
+fn check_format(engine: &dyn Engine) -> Result<(), OutboxError> {
+    let key = keys::meta("format");
+    match engine.get(&key)? {
+        Some(bytes) => match codec::decode::<u32>(&key, &bytes)? {
+            FORMAT => Ok(()),
+            found => Err(OutboxError::Format { found, known: FORMAT }),
+        },
+        None => {
+            let value = codec::encode(&key, &FORMAT)?;
+            engine.apply(Batch { writes: vec![(key, Some(value))] })?;
+            Ok(engine.sync()?)
+        }
+    }
+}
+
+fn load_mirror(engine: &dyn Engine) -> Result<Mirror, OutboxError> {
+    let mut mirror = Mirror::default();
+    let pairs = |space| {
+        let prefix = keys::space(space);
+        engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix))
+    };
+    for pair in pairs(keys::POSTBACKS) {
+        let (key, bytes) = pair?;
+        let number: PostbackNo = codec::decode(&key, &bytes)?;
+        if let Some(name) = keys::parse_postback(&key) {
+            mirror.names.insert(number, name.clone());
+            mirror.numbers.insert(name, number);
+        }
+    }
+    for pair in pairs(keys::COUNTS) {
+        let (key, bytes) = pair?;
+        if let Some(number) = keys::parse_number(&key) {
+            mirror.counts.insert(number, codec::decode(&key, &bytes)?);
+        }
+    }
+    for pair in pairs(keys::PAUSES) {
+        let (key, bytes) = pair?;
+        if let Some(number) = keys::parse_number(&key) {
+            mirror.pauses.insert(number, codec::decode(&key, &bytes)?);
+        }
+    }
+    let key = keys::meta("totals");
+    if let Some(bytes) = engine.get(&key)? {
+        mirror.totals = codec::decode(&key, &bytes)?;
+    }
+    Ok(mirror)
+}
+
+fn last_event(engine: &dyn Engine) -> Result<EventId, OutboxError> {
+    let prefix = keys::space(keys::EVENTS);
+    let last = engine.scan_back(Bound::Included(prefix.clone()), keys::prefix_end(&prefix)).next().transpose()?;
+    Ok(last.and_then(|(key, _)| keys::parse_event(&key)).unwrap_or(EventId::MIN))
+}
+
+/// Holds what was being sent, when the daemon died, to receivers that do not recognise duplicates.
+fn recover(engine: &dyn Engine, mirror: &SharedMirror, claims: &Claims, now: Timestamp) -> Result<(), OutboxError> {
+    let prefix = keys::space(keys::INTENTS);
+    let intents = engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix));
+    let intents = intents.collect::<Result<Vec<_>, _>>()?;
+    if intents.is_empty() {
+        return Ok(());
+    }
+    let mut writer = Writer::new(engine, mirror.clone(), claims.clone(), EventId::MIN);
+    for (key, _) in intents {
+        if let Some(id) = keys::parse_last_delivery(&key) {
+            writer.interrupt(id, now)?;
+        }
+    }
+    let (batch, _) = writer.finish()?;
+    engine.apply(batch)?;
+    Ok(engine.sync()?)
+}

@@ -1,0 +1,385 @@
+//! Reading the outbox: events, deliveries, histories and lists, without waiting for writers.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::codec;
+use super::engine::{Engine, Pair};
+use super::keys;
+use super::model::{Counts, DeliveryView, EventRecord, HistoryView, OutboxError, Pause, PostbackNo, Totals};
+use crate::domain::delivery::Delivery;
+use crate::domain::event::Event;
+use crate::domain::id::{ClickId, DeliveryId, EventId, PostbackRef, TransactionId};
+use crate::domain::record::HistoryEntry;
+
+/// Most events looked at for one transaction or click: more than any honest one has.
+const MAX_RELATED: usize = 1_000;
+
+/// Writes that are not yet applied, laid over the engine.
+pub(crate) type Overlay = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// The store as it will be once the overlay is applied.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) engine: &'a dyn Engine,
+    pub(crate) overlay: Option<&'a Overlay>,
+}
+
+impl View<'_> {
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, OutboxError> {
+        match self.overlay.and_then(|overlay| overlay.get(key)) {
+            Some(written) => Ok(written.clone()),
+            None => Ok(self.engine.get(key)?),
+        }
+    }
+
+    /// All pairs with the prefix, at most [`MAX_RELATED`], in the order of their keys.
+    pub(crate) fn with_prefix(&self, prefix: &[u8]) -> Result<Vec<Pair>, OutboxError> {
+        let (from, to) = (Bound::Included(prefix.to_vec()), keys::prefix_end(prefix));
+        let stored = self.engine.scan(from.clone(), to.clone()).take(MAX_RELATED).collect::<Result<Vec<_>, _>>()?;
+        let Some(overlay) = self.overlay else { return Ok(stored) };
+        let mut written = overlay.range::<Vec<u8>, _>((from, to)).peekable();
+        if written.peek().is_none() {
+            return Ok(stored);
+        }
+        let mut merged: BTreeMap<_, _> = stored.into_iter().collect();
+        for (key, value) in written {
+            match value {
+                Some(value) => merged.insert(key.clone(), value.clone()),
+                None => merged.remove(key),
+            };
+        }
+        Ok(merged.into_iter().collect())
+    }
+
+    /// The last pair with the prefix.
+    fn last_with_prefix(&self, prefix: &[u8]) -> Result<Option<Pair>, OutboxError> {
+        let (from, to) = (Bound::Included(prefix.to_vec()), keys::prefix_end(prefix));
+        let written =
+            self.overlay.and_then(|overlay| overlay.range::<Vec<u8>, _>((from.clone(), to.clone())).next_back());
+        if let Some((key, Some(value))) = written {
+            return Ok(Some((key.clone(), value.clone())));
+        }
+        Ok(self.engine.scan_back(from, to).next().transpose()?)
+    }
+
+    pub(crate) fn event(&self, id: EventId) -> Result<Option<EventRecord>, OutboxError> {
+        let key = keys::event(id);
+        self.get(&key)?.map(|bytes| codec::decode(&key, &bytes)).transpose()
+    }
+
+    /// A delivery's last history entry with the number of the next one.
+    pub(crate) fn last_entry(&self, id: DeliveryId) -> Result<(u32, Option<HistoryEntry>), OutboxError> {
+        let Some((key, bytes)) = self.last_with_prefix(&keys::histories(id))? else { return Ok((0, None)) };
+        let number = keys::parse_history_number(&key).unwrap_or_default();
+        Ok((number + 1, Some(codec::decode(&key, &bytes)?)))
+    }
+
+    /// How a delivery of the event stands, with the number of its next history entry.
+    pub(crate) fn standing(
+        &self,
+        id: DeliveryId,
+        record: &EventRecord,
+    ) -> Result<Option<(u32, Delivery)>, OutboxError> {
+        let Some(planned) = record.entry(id) else { return Ok(None) };
+        let (next, entry) = self.last_entry(id)?;
+        Ok(Some((next, entry.map_or_else(|| planned.delivery.clone(), |entry| entry.delivery))))
+    }
+
+    /// The events of a transaction and those that joined its group, in the order of acceptance.
+    pub(crate) fn related(&self, transaction: &TransactionId) -> Result<Vec<(EventId, EventRecord)>, OutboxError> {
+        let mut ids: Vec<EventId> = Vec::new();
+        for (_, value) in self.with_prefix(&keys::transaction(transaction))? {
+            ids.extend(event_ids(&value));
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        let mut related = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(record) = self.event(id)? {
+                related.push((id, record));
+            }
+        }
+        Ok(related)
+    }
+}
+
+/// The ids in the value of an identity key.
+pub(crate) fn event_ids(value: &[u8]) -> impl Iterator<Item = EventId> {
+    value.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(u64::from_be_bytes).map(EventId::from_u64)
+}
+
+/// Numbers of postbacks, counts and pauses, mirrored in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Mirror {
+    pub(crate) numbers: BTreeMap<PostbackRef, PostbackNo>,
+    pub(crate) names: BTreeMap<PostbackNo, PostbackRef>,
+    pub(crate) counts: BTreeMap<PostbackNo, Counts>,
+    pub(crate) pauses: BTreeMap<PostbackNo, Pause>,
+    pub(crate) totals: Totals,
+}
+
+pub(crate) type SharedMirror = Arc<RwLock<Mirror>>;
+
+/// Reads of the outbox. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    engine: Arc<dyn Engine>,
+    mirror: SharedMirror,
+}
+
+/// Which deliveries a list walks over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scan {
+    /// All, in the order of acceptance.
+    All,
+    /// All, the newest first.
+    Newest,
+    /// Dead letters of a postback, in the order of acceptance.
+    Dead(PostbackNo),
+    /// Held deliveries of a postback, in the order of acceptance.
+    Held(PostbackNo),
+}
+
+impl Reader {
+    pub(crate) fn new(engine: Arc<dyn Engine>, mirror: SharedMirror) -> Self {
+        Self { engine, mirror }
+    }
+
+    pub(crate) fn view(&self) -> View<'_> {
+        View { engine: &*self.engine, overlay: None }
+    }
+
+    fn mirror(&self) -> std::sync::RwLockReadGuard<'_, Mirror> {
+        self.mirror.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An event.
+    ///
+    /// # Errors
+    /// When the store cannot be read or the record is damaged.
+    pub fn event(&self, id: EventId) -> Result<Option<EventRecord>, OutboxError> {
+        self.view().event(id)
+    }
+
+    /// A delivery as it stands.
+    ///
+    /// # Errors
+    /// When the store cannot be read or a record is damaged.
+    pub fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryView>, OutboxError> {
+        match self.event(id.event)? {
+            Some(record) => self.delivery_of(id, &record),
+            None => Ok(None),
+        }
+    }
+
+    /// A delivery of an event already read.
+    ///
+    /// # Errors
+    /// When the store cannot be read or a record is damaged.
+    pub fn delivery_of(&self, id: DeliveryId, record: &EventRecord) -> Result<Option<DeliveryView>, OutboxError> {
+        let Some(planned) = record.entry(id) else { return Ok(None) };
+        let Some(postback) = self.postback(planned.postback) else { return Ok(None) };
+        let (_, entry) = self.view().last_entry(id)?;
+        let (delivery, changed_at) = match entry {
+            Some(entry) => (entry.delivery, entry.at),
+            None => (planned.delivery.clone(), record.accepted_at),
+        };
+        Ok(Some(DeliveryView { id, postback, lane: planned.lane.clone(), delivery, changed_at }))
+    }
+
+    /// A delivery's history, oldest first, at most `limit` entries.
+    ///
+    /// # Errors
+    /// When the store cannot be read or a record is damaged.
+    pub fn history(&self, id: DeliveryId, limit: usize) -> Result<Vec<HistoryView>, OutboxError> {
+        let prefix = keys::histories(id);
+        let pairs = self.engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix));
+        let entry = |pair: Result<Pair, _>| {
+            let (key, bytes) = pair?;
+            let number = keys::parse_history_number(&key).unwrap_or_default();
+            Ok(HistoryView { number, entry: codec::decode(&key, &bytes)? })
+        };
+        pairs.take(limit).map(entry).collect()
+    }
+
+    /// The events of a transaction, and those that reverse it, of all affiliates, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read or a record is damaged.
+    pub fn transaction(&self, id: &TransactionId) -> Result<Vec<(EventId, EventRecord)>, OutboxError> {
+        let mut events = self.view().related(id)?;
+        events.retain(|(_, record)| record.event.transaction_id == *id || record.root() == id);
+        Ok(events)
+    }
+
+    /// The events of a click, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read or a record is damaged.
+    pub fn click(&self, click: &ClickId) -> Result<Vec<(EventId, EventRecord)>, OutboxError> {
+        let view = self.view();
+        let mut events = Vec::new();
+        for (key, _) in view.with_prefix(&keys::clicks(click))? {
+            let Some(id) = keys::parse_click(&key) else { continue };
+            match view.event(id)? {
+                Some(record) if record.event.click_id.as_ref() == Some(click) => events.push((id, record)),
+                Some(_) | None => {}
+            }
+        }
+        Ok(events)
+    }
+
+    /// The event that the given one reverses: the first of that transaction.
+    ///
+    /// # Errors
+    /// When the store cannot be read or a record is damaged.
+    pub fn original_of(&self, event: &Event) -> Result<Option<Event>, OutboxError> {
+        let Some(reversed) = &event.reverses else { return Ok(None) };
+        let found = self.view().related(reversed)?.into_iter().map(|(_, record)| record.event);
+        Ok(found.into_iter().find(|e| e.transaction_id == *reversed && e.affiliate_id == event.affiliate_id))
+    }
+
+    /// Walks over deliveries; `after` goes on behind one. Reads lazily: the caller stops when it has enough.
+    pub fn deliveries(
+        &self,
+        scan: Scan,
+        after: Option<DeliveryId>,
+    ) -> Box<dyn Iterator<Item = Result<(DeliveryId, Arc<EventRecord>), OutboxError>> + Send + '_> {
+        match scan {
+            Scan::All => Box::new(self.walk_events(after, false)),
+            Scan::Newest => Box::new(self.walk_events(after, true)),
+            Scan::Dead(postback) => Box::new(self.walk_listed(keys::DEAD, postback, after)),
+            Scan::Held(postback) => Box::new(self.walk_listed(keys::HELD, postback, after)),
+        }
+    }
+
+    fn walk_events(
+        &self,
+        after: Option<DeliveryId>,
+        newest_first: bool,
+    ) -> impl Iterator<Item = Result<(DeliveryId, Arc<EventRecord>), OutboxError>> + Send + '_ {
+        let space = keys::space(keys::EVENTS);
+        let pairs = match (newest_first, after) {
+            (false, None) => self.engine.scan(Bound::Included(space.clone()), keys::prefix_end(&space)),
+            (false, Some(id)) => self.engine.scan(Bound::Included(keys::event(id.event)), keys::prefix_end(&space)),
+            (true, None) => self.engine.scan_back(Bound::Included(space.clone()), keys::prefix_end(&space)),
+            (true, Some(id)) => self.engine.scan_back(Bound::Included(space), Bound::Included(keys::event(id.event))),
+        };
+        let skip = move |id: DeliveryId| match after {
+            None => false,
+            Some(after) if newest_first => id >= after,
+            Some(after) => id <= after,
+        };
+        pairs.flat_map(move |pair| {
+            let decoded = pair.map_err(OutboxError::from).and_then(|(key, bytes)| {
+                let event = keys::parse_event(&key).unwrap_or(EventId::MIN);
+                Ok((event, Arc::new(codec::decode::<EventRecord>(&key, &bytes)?)))
+            });
+            let found: Vec<Result<_, _>> = match decoded {
+                Err(error) => vec![Err(error)],
+                Ok((event, record)) => {
+                    let count = u16::try_from(record.plan.len()).unwrap_or(u16::MAX);
+                    let mut ids: Vec<_> = (0..count).map(|ordinal| DeliveryId { event, ordinal }).collect();
+                    if newest_first {
+                        ids.reverse();
+                    }
+                    ids.into_iter().filter(|id| !skip(*id)).map(|id| Ok((id, Arc::clone(&record)))).collect()
+                }
+            };
+            found
+        })
+    }
+
+    fn walk_listed(
+        &self,
+        space: u8,
+        postback: PostbackNo,
+        after: Option<DeliveryId>,
+    ) -> impl Iterator<Item = Result<(DeliveryId, Arc<EventRecord>), OutboxError>> + Send + '_ {
+        let prefix = keys::listed(space, postback);
+        let end = keys::prefix_end(&prefix);
+        let from = match after {
+            None => Bound::Included(prefix),
+            Some(id) if space == keys::DEAD => Bound::Excluded(keys::dead(postback, id)),
+            Some(id) => Bound::Excluded(keys::held(postback, id)),
+        };
+        self.engine.scan(from, end).filter_map(move |pair| {
+            let id = match pair {
+                Ok((key, _)) => keys::parse_last_delivery(&key)?,
+                Err(error) => return Some(Err(error.into())),
+            };
+            match self.event(id.event) {
+                Ok(Some(record)) => Some(Ok((id, Arc::new(record)))),
+                Ok(None) => None,
+                Err(error) => Some(Err(error)),
+            }
+        })
+    }
+
+    /// Unrouted events, oldest first, behind `after`.
+    pub fn unrouted(&self, after: Option<EventId>) -> impl Iterator<Item = Result<EventId, OutboxError>> + Send + '_ {
+        let space = keys::space(keys::UNROUTED);
+        let end = keys::prefix_end(&space);
+        let from = after.map_or(Bound::Included(space), |id| Bound::Excluded(keys::unrouted(id)));
+        self.engine.scan(from, end).filter_map(|pair| match pair {
+            Ok((key, _)) => keys::parse_event(&key).map(Ok),
+            Err(error) => Some(Err(error.into())),
+        })
+    }
+
+    /// The earliest due time of a postback's scheduled deliveries.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn earliest_due(&self, postback: PostbackNo) -> Result<Option<jiff::Timestamp>, OutboxError> {
+        let mut earliest = None;
+        for class in super::arrivals::SendClass::ALL {
+            let prefix = keys::schedule(postback, class);
+            let first =
+                self.engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix)).next().transpose()?;
+            let due = first.and_then(|(key, _)| keys::parse_scheduled(&key)).map(|(due, _)| due);
+            earliest = earliest.into_iter().chain(due).min();
+        }
+        Ok(earliest)
+    }
+
+    /// The full name of a postback.
+    pub fn postback(&self, number: PostbackNo) -> Option<PostbackRef> {
+        self.mirror().names.get(&number).cloned()
+    }
+
+    /// The number of a postback, if it ever had a delivery.
+    pub fn number(&self, postback: &PostbackRef) -> Option<PostbackNo> {
+        self.mirror().numbers.get(postback).copied()
+    }
+
+    /// Every postback that ever had a delivery, with its number.
+    pub fn postbacks(&self) -> Vec<(PostbackNo, PostbackRef)> {
+        self.mirror().names.iter().map(|(number, name)| (*number, name.clone())).collect()
+    }
+
+    /// Counts by postback.
+    pub fn counts(&self) -> BTreeMap<PostbackNo, Counts> {
+        self.mirror().counts.clone()
+    }
+
+    /// Paused postbacks.
+    pub fn pauses(&self) -> BTreeMap<PostbackNo, Pause> {
+        self.mirror().pauses.clone()
+    }
+
+    /// Totals since the store was created.
+    pub fn totals(&self) -> Totals {
+        self.mirror().totals.clone()
+    }
+
+    /// Bytes that the store takes on disk.
+    ///
+    /// # Errors
+    /// When the engine cannot tell.
+    pub fn disk_bytes(&self) -> Result<u64, OutboxError> {
+        Ok(self.engine.disk_bytes()?)
+    }
+}

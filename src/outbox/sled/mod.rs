@@ -1,0 +1,116 @@
+//! sled 0.34 as the engine, made durable.
+//!
+//! sled's own `flush` ends in `sync_file_range`, which survives neither a power cut nor a kernel crash.
+//! Every [`Engine::sync`] therefore ends in `fdatasync` of the `db` file, and creation fsyncs the files and
+//! the directories that name them. Values stay far below sled's blob threshold, so that nothing durable
+//! ever lives in a file of its own.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::Bound;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::engine::{Batch, Engine, EngineError, Pairs};
+
+/// A page holds up to about 17 values and must fit a quarter of a segment to stay out of `blobs/`: this
+/// leaves 30 KiB a value, and records are bounded below that (`codec::MAX_RECORD_BYTES`).
+const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
+
+/// A sled store in a directory of its own.
+#[derive(Debug)]
+pub struct SledEngine {
+    db: ::sled::Db,
+    file: File,
+}
+
+impl SledEngine {
+    /// Opens the store, creating it where there is none; `cache_bytes` bounds sled's page cache.
+    ///
+    /// # Errors
+    /// When the directory cannot be made, another process holds it, or the store does not open.
+    pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, EngineError> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| EngineError::Open { path: path.into(), source };
+        make_private_directory(path).map_err(|e| failed(e.into()))?;
+        let data = path.join("sled");
+        make_private_directory(&data).map_err(|e| failed(e.into()))?;
+        let config = ::sled::Config::new()
+            .path(&data)
+            .cache_capacity(cache_bytes)
+            .segment_size(SEGMENT_BYTES)
+            .flush_every_ms(None)
+            .mode(::sled::Mode::HighThroughput);
+        let db = config.open().map_err(|error| match error {
+            ::sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => {
+                EngineError::InUse { path: path.into() }
+            }
+            other => failed(other.into()),
+        })?;
+        db.flush().map_err(|e| failed(e.into()))?;
+        sync_creation(&data).map_err(|e| failed(e.into()))?;
+        let file = File::open(data.join("db")).map_err(|e| failed(e.into()))?;
+        Ok(Self { db, file })
+    }
+}
+
+fn make_private_directory(path: &Path) -> io::Result<()> {
+    if !path.is_dir() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Makes the store's files, their names and the directories themselves durable, and private to the owner.
+fn sync_creation(data: &Path) -> io::Result<()> {
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(data)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+    entries.push(data.to_path_buf());
+    for path in entries {
+        let mode = if path.is_dir() { 0o700 } else { 0o600 };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        File::open(&path)?.sync_all()?;
+    }
+    Ok(())
+}
+
+impl Engine for SledEngine {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        let value = self.db.get(key).map_err(|e| EngineError::Read(e.into()))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    fn scan(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Pairs<'_> {
+        Box::new(self.db.range::<Vec<u8>, _>((from, to)).map(pair))
+    }
+
+    fn scan_back(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Pairs<'_> {
+        Box::new(self.db.range::<Vec<u8>, _>((from, to)).rev().map(pair))
+    }
+
+    fn apply(&self, batch: Batch) -> Result<(), EngineError> {
+        let mut writes = ::sled::Batch::default();
+        for (key, value) in batch.writes {
+            match value {
+                Some(value) => writes.insert(key, value),
+                None => writes.remove(key),
+            }
+        }
+        self.db.apply_batch(writes).map_err(|e| EngineError::Write(e.into()))
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        self.db.flush().map_err(|e| EngineError::Sync(e.into()))?;
+        self.file.sync_data().map_err(|e| EngineError::Sync(e.into()))
+    }
+
+    fn disk_bytes(&self) -> Result<u64, EngineError> {
+        self.db.size_on_disk().map_err(|e| EngineError::Read(e.into()))
+    }
+}
+
+fn pair(found: ::sled::Result<(::sled::IVec, ::sled::IVec)>) -> Result<(Vec<u8>, Vec<u8>), EngineError> {
+    found.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(|e| EngineError::Read(e.into()))
+}
