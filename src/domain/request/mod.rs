@@ -1,0 +1,471 @@
+//! Requests: what a postback's template becomes for one attempt, and what is kept of it.
+//!
+//! [`RequestTemplate::compile`] checks everything that can be known without an event and reports all faults at
+//! once. [`RequestTemplate::render`] writes every value in the encoding of its place, signs the result, and makes a
+//! second copy for the record in which secrets and signatures are [`MASK`](crate::domain::template)ed: it is rendered
+//! with masks, never searched for secrets.
+//!
+//! # Empty values
+//!
+//! A parameter is a pair of the query or a form, a JSON member, or a header. Its `on_empty` decides:
+//!
+//! - not set: an empty `click_id` or `transaction_id` (also of the original) refuses the request; else the parameter is
+//!   left out when all of its expressions are empty, and sent with what there is when only some are;
+//! - `refuse`: one empty expression refuses the request;
+//! - `omit`: left out when all of its expressions are empty, whichever they are;
+//! - `send`: sent as it is, such as `pid=`; in JSON as `""`, never as `null`.
+//!
+//! A name that comes out empty takes its parameter with it. An empty expression in the path always refuses. In a text
+//! body an empty click or transaction refuses, and other empty expressions leave nothing behind. JSON members are named
+//! by their path (`data.click.id`) or by their own name.
+//!
+//! # JSON
+//!
+//! A string of a JSON document that is exactly one expression takes the JSON type of its value: amounts are numbers with
+//! exactly their digits (`fixed(2)` stays a number), booleans booleans, `sub_ids` and `params` objects. Filters that
+//! give text (`json`, `upper`, …) give a string. Anything else is a string with the values written into it.
+//!
+//! # Raw
+//!
+//! `|raw` leaves the syntax of its place to the value: `&`, `=` and `%XX` in a query, `/` in a path, tags in XML. It never
+//! lets a space, a control character or `#` into a URL, or a line break into a header.
+//!
+//! This module refuses to know how a request is sent.
+
+mod body;
+mod lint;
+mod parameter;
+mod url;
+
+pub use super::template::RenderError;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use self::url::UrlTemplate;
+use super::event::nearest;
+use super::signature::{Placement, SignatureScheme, Unsigned};
+use super::template::encode::{self, Place};
+use super::template::{Delimiters, Environment, Expression, Scope, Secrets, Syntax, Template, View};
+use body::BodyTemplate;
+use parameter::{Fate, fate};
+
+/// Most bytes of a rendered URL.
+pub const MAX_URL_BYTES: usize = 8 * 1024;
+/// Most bytes of a rendered body.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Most bytes of a rendered header's value.
+pub const MAX_HEADER_BYTES: usize = 4 * 1024;
+/// Most headers of a template.
+pub const MAX_HEADERS: usize = 64;
+
+/// The methods that a postback may use.
+const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+
+/// Headers that belong to the connection, not to the template.
+const RESERVED_HEADERS: [&str; 10] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// A request as the configuration describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestSource {
+    /// GET, POST, PUT, PATCH or DELETE.
+    pub method: String,
+    /// The URL; macros may stand in path and query.
+    pub url: String,
+    /// Names and templates of headers.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: BodySource,
+    /// What stands around a macro.
+    pub delimiters: Delimiters,
+    /// A partner's name of a token, and the expression of ours that it stands for.
+    pub macros: BTreeMap<String, String>,
+    /// What happens to a parameter whose value is empty, by the parameter's name.
+    pub on_empty: BTreeMap<String, OnEmpty>,
+    /// Whether plain http is allowed.
+    pub insecure_http: bool,
+}
+
+/// A body as the configuration describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BodySource {
+    /// No body.
+    None,
+    /// A form: names and values may hold macros.
+    Form(Vec<(String, String)>),
+    /// A JSON document whose strings may hold macros.
+    Json(serde_json::Value),
+    /// Any other text.
+    Text {
+        /// Its content type; decides how values are escaped.
+        content_type: String,
+        /// The text, which may hold macros.
+        text: String,
+    },
+}
+
+/// What happens to a parameter whose value is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnEmpty {
+    /// No request is made.
+    Refuse,
+    /// The parameter is left out.
+    Omit,
+    /// The parameter is sent without a value.
+    Send,
+}
+
+/// One thing wrong with a request's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestFault {
+    /// Where: `url`, `headers.X`, `body.x`, `signature.message`.
+    pub key: String,
+    /// What is wrong, and what to do.
+    pub detail: String,
+}
+
+impl RequestFault {
+    /// A fault at a key.
+    pub(crate) fn new(key: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { key: key.into(), detail: detail.into() }
+    }
+}
+
+/// A compiled request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestTemplate {
+    method: String,
+    url: UrlTemplate,
+    headers: Vec<HeaderTemplate>,
+    body: BodyTemplate,
+    signature: Option<SignatureScheme>,
+    /// Whether the record differs from what is sent.
+    confidential: bool,
+    lints: Vec<RequestFault>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct HeaderTemplate {
+    /// In lower case, as it is sent.
+    name: String,
+    value: Template,
+    on_empty: Option<OnEmpty>,
+}
+
+/// A request ready to be sent, and its record.
+///
+/// Shows only the record when printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PreparedRequest {
+    /// The method.
+    pub method: String,
+    /// The URL, in the form that a URL parser leaves as it is.
+    pub url: String,
+    /// The headers, with names in lower case, in the order in which they are sent.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+    /// What is kept of it.
+    pub record: RecordedRequest,
+    /// SHA-256 over method, LF, URL, LF, each header as `name: value` and LF, LF, and the body.
+    pub digest: [u8; 32],
+}
+
+impl fmt::Debug for PreparedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PreparedRequest")
+            .field("record", &self.record)
+            .field("digest", &hex::encode(self.digest))
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request as it is kept: every secret and signature is `***`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedRequest {
+    /// The method.
+    pub method: String,
+    /// The URL.
+    pub url: String,
+    /// The headers.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: String,
+}
+
+/// A rendered request before it is checked and split up.
+struct Draft {
+    url: String,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl RequestTemplate {
+    /// Compiles a request and the signature that goes with it.
+    ///
+    /// # Errors
+    /// Every fault of the request.
+    pub fn compile(source: &RequestSource, signature: Option<SignatureScheme>) -> Result<Self, Vec<RequestFault>> {
+        let syntax = Syntax { delimiters: source.delimiters, macros: source.macros.clone() };
+        let mut faults: Vec<_> = syntax
+            .faults()
+            .iter()
+            .map(|(token, error)| RequestFault::new(format!("macros.{token}"), error.to_string()))
+            .collect();
+        faults.extend(check_method(source));
+        let url = body::compile("url", &source.url, &syntax, &mut faults);
+        let url = url.and_then(|template| {
+            let url = UrlTemplate::compile(template, source.delimiters, source.insecure_http);
+            url.map_err(|found| faults.extend(found)).ok()
+        });
+        let headers = compile_headers(&source.headers, &syntax, &mut faults);
+        let body = BodyTemplate::compile(&source.body, &syntax).map_err(|found| faults.extend(found)).ok();
+        let (Some(url), Some(body)) = (url, body) else { return Err(faults) };
+        let mut request = Self {
+            method: source.method.clone(),
+            url,
+            headers,
+            body,
+            signature,
+            confidential: false,
+            lints: lint::find(source),
+        };
+        faults.extend(request.check_signature());
+        faults.extend(request.set_on_empty(&source.on_empty));
+        request.confidential = request.signature.is_some() || request.expressions().any(Expression::is_confidential);
+        if faults.is_empty() { Ok(request) } else { Err(faults) }
+    }
+
+    /// What is allowed but most likely a mistake.
+    pub fn lints(&self) -> Vec<RequestFault> {
+        self.lints.clone()
+    }
+
+    /// The method.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// Scheme, host and port, which are the same for every event.
+    pub fn origin(&self) -> &str {
+        &self.url.origin
+    }
+
+    /// Every expression of URL, headers, body and signature.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        let headers = self.headers.iter().map(|header| &header.value);
+        let templates = self.url.templates().chain(headers).chain(self.body.templates());
+        templates.flat_map(Template::expressions).chain(self.signature.iter().flat_map(SignatureScheme::expressions))
+    }
+
+    /// Checks that every secret it reads exists and can be used.
+    pub fn check_secrets(&self, secrets: &Secrets) -> Vec<RequestFault> {
+        let read: std::collections::BTreeSet<_> = self.expressions().filter_map(Expression::secret).collect();
+        let missing = read.into_iter().filter(|name| secrets.get(name).is_none()).map(|name| {
+            RequestFault::new(format!("secrets.{name}"), RenderError::UnknownSecret { name: name.into() }.to_string())
+        });
+        missing.chain(self.signature.iter().flat_map(|signature| signature.check_secrets(secrets))).collect()
+    }
+
+    /// Makes the request of one attempt.
+    ///
+    /// # Errors
+    /// When a value is missing, unfilled or unfit for its place, a secret is absent, or a bound is passed.
+    pub fn render(&self, scope: &Scope<'_>) -> Result<PreparedRequest, RenderError> {
+        let draft = self.draft(scope, View::Wire)?;
+        check_bounds(&draft)?;
+        let record = if self.confidential {
+            self.record(self.draft(scope, View::Record)?)
+        } else {
+            self.record(Draft { url: draft.url.clone(), headers: draft.headers.clone(), body: draft.body.clone() })
+        };
+        let Draft { url, headers, body } = draft;
+        let digest = digest(&self.method, &url, &headers, body.as_bytes());
+        Ok(PreparedRequest { method: self.method.clone(), url, headers, body: Bytes::from(body), record, digest })
+    }
+
+    fn record(&self, draft: Draft) -> RecordedRequest {
+        let Draft { url, headers, body } = draft;
+        RecordedRequest { method: self.method.clone(), url, headers, body }
+    }
+
+    /// Renders everything, then signs it.
+    fn draft(&self, scope: &Scope<'_>, view: View) -> Result<Draft, RenderError> {
+        let environment = Environment::new(scope, view);
+        let mut draft = Draft {
+            url: self.url.render(&environment)?,
+            headers: self.render_headers(&environment)?,
+            body: self.body.render(&environment)?,
+        };
+        if let Some(signature) = &self.signature {
+            let unsigned = Unsigned { method: &self.method, url: &draft.url, body: &draft.body };
+            match signature.sign(unsigned, scope, view)? {
+                Placement::Query(parameter) => {
+                    draft.url.push(if draft.url.contains('?') { '&' } else { '?' });
+                    draft.url.push_str(&parameter);
+                }
+                Placement::Headers(headers) => draft.headers.extend(headers),
+            }
+        }
+        Ok(draft)
+    }
+
+    fn render_headers<'t>(&'t self, environment: &Environment<'t>) -> Result<Vec<(String, String)>, RenderError> {
+        let mut headers = Vec::with_capacity(self.headers.len() + 4);
+        for header in &self.headers {
+            let mut text = String::new();
+            let found = header.value.render(environment, Place::Header, &mut text)?;
+            if fate(&header.name, header.on_empty, &found)? == Fate::Keep {
+                headers.push((header.name.clone(), text));
+            }
+        }
+        let given = self.headers.iter().any(|header| header.name == "content-type");
+        if let Some(content_type) = self.body.content_type().filter(|_| !given) {
+            headers.push(("content-type".into(), content_type.into()));
+        }
+        Ok(headers)
+    }
+
+    /// Finds what the signature adds and the template already has.
+    fn check_signature(&self) -> Vec<RequestFault> {
+        let Some(signature) = &self.signature else { return Vec::new() };
+        let fault = |detail| RequestFault::new("signature.place", detail);
+        let taken = signature.headers().into_iter().filter(|name| self.headers.iter().any(|h| h.name == **name));
+        let mut faults: Vec<_> =
+            taken.map(|name| fault(format!("header {name:?} is the signature's; remove it from `headers`"))).collect();
+        if let Some(name) = signature.query_parameter()
+            && self.url.parameters.iter().any(|parameter| parameter.key.label() == name)
+        {
+            faults.push(fault(format!("parameter {name:?} is the signature's; remove it from the url")));
+        }
+        faults
+    }
+
+    /// Hands each parameter its setting; a setting for nobody is a fault.
+    fn set_on_empty(&mut self, settings: &BTreeMap<String, OnEmpty>) -> Vec<RequestFault> {
+        let query = self.url.parameters.iter_mut().map(|p| (p.name.as_str(), &mut p.on_empty));
+        let headers = self.headers.iter_mut().map(|h| (h.name.as_str(), &mut h.on_empty));
+        let mut places: Vec<_> = query.chain(headers).chain(self.body.on_empty()).collect();
+        let mut faults = Vec::new();
+        for (name, setting) in settings {
+            let own_name = |place: &str| place.rsplit('.').next() == Some(name);
+            let mut found = false;
+            for (place, on_empty) in &mut places {
+                if place.eq_ignore_ascii_case(name) || own_name(place) {
+                    **on_empty = Some(*setting);
+                    found = true;
+                }
+            }
+            if !found {
+                let near = nearest(name, places.iter().map(|(place, _)| *place));
+                let hint = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+                let detail = format!("the request has no parameter, header or member of this name{hint}");
+                faults.push(RequestFault::new(format!("on_empty.{name}"), detail));
+            }
+        }
+        faults
+    }
+}
+
+fn check_method(source: &RequestSource) -> Vec<RequestFault> {
+    let mut faults = Vec::new();
+    if !METHODS.contains(&source.method.as_str()) {
+        let detail = format!("{:?} is not one of {}", source.method, METHODS.join(", "));
+        faults.push(RequestFault::new("method", detail));
+    }
+    if source.method == "GET" && source.body != BodySource::None {
+        faults.push(RequestFault::new("body", "a GET request has no body; use POST, or put the values into the url"));
+    }
+    faults
+}
+
+fn compile_headers(
+    source: &[(String, String)],
+    syntax: &Syntax,
+    faults: &mut Vec<RequestFault>,
+) -> Vec<HeaderTemplate> {
+    if source.len() > MAX_HEADERS {
+        faults.push(RequestFault::new("headers", format!("has {} headers, at most {MAX_HEADERS}", source.len())));
+    }
+    let mut headers: Vec<HeaderTemplate> = Vec::new();
+    for (name, text) in source {
+        let key = format!("headers.{name}");
+        if let Some(problem) = header_name_problem(name) {
+            faults.push(RequestFault::new(&key, problem));
+        }
+        let lower = name.to_ascii_lowercase();
+        if headers.iter().any(|header| header.name == lower) {
+            faults.push(RequestFault::new(&key, "is there twice"));
+        }
+        let Some(value) = body::compile(&key, text, syntax, faults) else { continue };
+        if text.chars().any(char::is_control) {
+            faults.push(RequestFault::new(&key, "holds a control character, which a header must not carry"));
+        }
+        faults.extend(body::other_style(&key, &value, syntax));
+        let in_header = |text: &str| {
+            let mut out = String::new();
+            // What cannot be written has been reported above.
+            let _ = encode::push(text, Place::Header, false, &mut out);
+            out
+        };
+        headers.push(HeaderTemplate { name: lower, value: value.with_literals(in_header), on_empty: None });
+    }
+    headers
+}
+
+/// What is wrong with a header's name; RFC 9110, section 5.1.
+pub(crate) fn header_name_problem(name: &str) -> Option<&'static str> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if name.is_empty() || name.len() > 128 || !name.bytes().all(token) {
+        return Some("is not a header's name: letters, digits and \"-\"");
+    }
+    RESERVED_HEADERS
+        .contains(&name.to_ascii_lowercase().as_str())
+        .then_some("belongs to the connection and is set when the request is sent; remove it")
+}
+
+fn check_bounds(draft: &Draft) -> Result<(), RenderError> {
+    url::check(&draft.url)?;
+    let too_large = |what: String, length, limit| Err(RenderError::TooLarge { what, length, limit });
+    if draft.body.len() > MAX_BODY_BYTES {
+        return too_large("the body".into(), draft.body.len(), MAX_BODY_BYTES);
+    }
+    match draft.headers.iter().find(|(_, value)| value.len() > MAX_HEADER_BYTES) {
+        Some((name, value)) => too_large(format!("header {name:?}"), value.len(), MAX_HEADER_BYTES),
+        None => Ok(()),
+    }
+}
+
+fn digest(method: &str, url: &str, headers: &[(String, String)], body: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [method, "\n", url, "\n"] {
+        hash.update(part);
+    }
+    for (name, value) in headers {
+        for part in [name, ": ", value, "\n"] {
+            hash.update(part);
+        }
+    }
+    hash.update("\n");
+    hash.update(body);
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests;
