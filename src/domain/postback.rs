@@ -8,6 +8,7 @@ use super::id::{AffiliateId, EventType, LaneName, OfferId, PostbackName, Postbac
 use super::outcome::ResponseRule;
 use super::request::RequestTemplate;
 use super::retry::RetryPolicy;
+use super::template::Secrets;
 
 /// One postback of an affiliate, compiled.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Postback {
     pub order: OrderPolicy,
     /// The request to make.
     pub request: RequestTemplate,
+    /// The secrets that the request may name.
+    pub secrets: Secrets,
     /// Rules for the response.
     pub rules: Vec<ResponseRule>,
     /// When to try again.
