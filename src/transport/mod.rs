@@ -1,1 +1,12 @@
-//! (being written)
+//! Sends one prepared request and reports what came of it.
+//!
+//! Knows nothing of events, retries or verdicts. No redirects, no ambient proxy, no decompression; every
+//! deadline and every size is bounded; no connection to an address that the egress policy forbids.
+
+mod client;
+mod egress;
+mod phases;
+mod tls;
+
+pub use client::{Exchange, Received, SendFailure, Transport, TransportError, TransportOptions};
+pub use egress::{EgressPolicy, Forbidden};

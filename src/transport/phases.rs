@@ -1,0 +1,118 @@
+//! Takes the time of each phase of a connection, and knows how far an attempt got.
+//!
+//! The HTTP client opens a connection inside the attempt's own task, so what happens there can be written
+//! into a cell of that task. A pooled connection leaves the cell empty.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tower::{Layer, Service};
+
+use super::egress::Forbidden;
+use crate::ops::clock::monotonic;
+
+/// How far an attempt's own connection got.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Phases {
+    pub(crate) connecting: Option<Instant>,
+    pub(crate) resolved: Option<Instant>,
+    pub(crate) tls_started: Option<Instant>,
+    pub(crate) connected: Option<Instant>,
+    pub(crate) forbidden: Option<Forbidden>,
+}
+
+pub(crate) type SharedPhases = Arc<Mutex<Phases>>;
+
+/// What an attempt's task carries for its connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Connecting {
+    pub(crate) phases: SharedPhases,
+    pub(crate) deadline: Duration,
+}
+
+tokio::task_local! {
+    pub(crate) static CONNECTING: Connecting;
+}
+
+/// Notes something about the connection of the current attempt, if there is one.
+pub(crate) fn note(change: impl FnOnce(&mut Phases, Instant)) {
+    let _ = CONNECTING.try_with(|connecting| {
+        change(&mut connecting.phases.lock().unwrap_or_else(PoisonError::into_inner), monotonic());
+    });
+}
+
+impl Phases {
+    pub(crate) fn dns(&self) -> Option<Duration> {
+        Some(self.resolved?.duration_since(self.connecting?))
+    }
+
+    pub(crate) fn connect(&self) -> Option<Duration> {
+        let begun = self.resolved.or(self.connecting)?;
+        Some(self.tls_started.or(self.connected)?.duration_since(begun))
+    }
+
+    pub(crate) fn tls(&self) -> Option<Duration> {
+        Some(self.connected?.duration_since(self.tls_started?))
+    }
+
+    /// Whether the attempt opened a connection of its own and did not get through.
+    pub(crate) fn never_connected(&self) -> bool {
+        self.connecting.is_some() && self.connected.is_none()
+    }
+}
+
+/// Wraps the connector: notes begin and end, and holds the attempt's own connect deadline.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PhaseLayer;
+
+/// A connector that takes its time.
+#[derive(Debug, Clone)]
+pub(crate) struct PhaseConnector<S>(S);
+
+impl<S> Layer<S> for PhaseLayer {
+    type Service = PhaseConnector<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        PhaseConnector(inner)
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The connect deadline has passed.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection within {0:?}")]
+pub(crate) struct ConnectTimeout(Duration);
+
+/// Longest a connection may take that belongs to no attempt any more.
+const ORPHAN_DEADLINE: Duration = Duration::from_secs(30);
+
+impl<S, R> Service<R> for PhaseConnector<S>
+where
+    S: Service<R, Error = BoxError>,
+    S::Future: Send + 'static,
+    S::Response: 'static,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, destination: R) -> Self::Future {
+        note(|phases, now| *phases = Phases { connecting: Some(now), ..Phases::default() });
+        let deadline = CONNECTING.try_with(|connecting| connecting.deadline).unwrap_or(ORPHAN_DEADLINE);
+        let connecting = self.0.call(destination);
+        Box::pin(async move {
+            let connected =
+                tokio::time::timeout(deadline, connecting).await.map_err(|_| ConnectTimeout(deadline))??;
+            note(|phases, now| phases.connected = Some(now));
+            Ok(connected)
+        })
+    }
+}
