@@ -185,9 +185,10 @@ enum Framing {
 }
 
 fn field_ranges(head: &str, start: usize) -> Result<Vec<Field>, ReadError> {
+    let Some(section) = head.get(start..) else { return Ok(Vec::new()) };
     let mut fields = Vec::with_capacity(12);
     let mut at = start;
-    for line in head.get(start..).unwrap_or_default().split("\r\n") {
+    for line in section.split("\r\n") {
         let (name, value) = line.split_once(':').ok_or_else(|| bad("a header line has no colon"))?;
         let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || !name.bytes().all(token) {
