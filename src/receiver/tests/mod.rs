@@ -50,7 +50,9 @@ impl Response {
 
 impl Client {
     async fn connect(receiver: &Receiver) -> Self {
-        Self { stream: TcpStream::connect(receiver.address()).await.unwrap(), ahead: Vec::new() }
+        let stream = TcpStream::connect(receiver.address()).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, ahead: Vec::new() }
     }
 
     async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -87,6 +89,7 @@ impl Client {
 
     async fn response(&mut self) -> Response {
         let head = self.head().await;
+        assert!(head.starts_with("HTTP/1.1 "), "{head}");
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let mut response = Response { status, head, body: Vec::new() };
         let length: usize = response.field("content-length").map_or(0, |length| length.parse().unwrap());

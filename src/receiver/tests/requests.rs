@@ -23,6 +23,10 @@ async fn a_request_may_come_byte_by_byte_and_two_at_once() {
     let request = "POST /?txid=a HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc";
     for byte in request.bytes() {
         client.send([byte]).await;
+        // Lets the receiver read this byte before the next is sent.
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
     }
     assert_eq!(client.response().await.status, 200);
     client.send(request.repeat(2)).await;
