@@ -1,0 +1,225 @@
+//! One attempt of one delivery: lease, render and sign, send, judge, settle.
+//!
+//! Everything between the lease and the settlement is either pure or the one call of the transport. What is
+//! the receiver's fault becomes the attempt's record; only a failing outbox is an error.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::scheduler::Ended;
+use crate::domain::delivery::{Delivery, HoldReason, State};
+use crate::domain::outcome::{self, Failure, Health, Judgement, Outcome, Response};
+use crate::domain::postback::Postback;
+use crate::domain::record::{self, AttemptRecord, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, RecordedResponse, Timings};
+use crate::domain::request::PreparedRequest;
+use crate::domain::retry::parse_retry_after;
+use crate::domain::template::Scope;
+use crate::domain::timestamp::to_micros;
+use crate::ops::clock::{SharedClock, monotonic};
+use crate::ops::random;
+use crate::outbox::{Due, Lease, Outbox, OutboxError, Pause, Settlement};
+use crate::transport::{Exchange, Received, Transport};
+
+/// What an attempt needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempter {
+    pub(crate) outbox: Outbox,
+    pub(crate) transport: Transport,
+    pub(crate) clock: SharedClock,
+}
+
+/// An attempt that was made and is durable.
+#[derive(Debug, Clone)]
+pub struct AttemptNote {
+    /// The delivery.
+    pub id: crate::domain::id::DeliveryId,
+    /// The transaction that it tells of.
+    pub transaction_id: crate::domain::id::TransactionId,
+    /// Its postback.
+    pub postback: crate::domain::id::PostbackRef,
+    /// The event's type.
+    pub kind: crate::domain::id::EventType,
+    /// The attempt's number.
+    pub number: u32,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// The response's status code.
+    pub status: Option<u16>,
+    /// How the delivery stands behind it.
+    pub delivery: Delivery,
+    /// How long it took.
+    pub timings: Timings,
+}
+
+/// What one attempt comes to before it is settled.
+struct Made {
+    record: AttemptRecord,
+    judgement: Judgement,
+}
+
+impl Attempter {
+    /// Attempts a delivery; `None` where there was nothing to attempt (any more).
+    pub(crate) async fn attempt(
+        &self,
+        due: Due,
+        postback: Option<Arc<Postback>>,
+    ) -> Result<Option<(Ended, AttemptNote)>, OutboxError> {
+        let begun = monotonic();
+        let Some(mut lease) = self.outbox.begin(due.id)? else { return Ok(None) };
+        let Some(postback) = postback else {
+            drop(lease);
+            self.outbox.hold_unconfigured(due.id).await?;
+            return Ok(None);
+        };
+        if !postback.receiver_dedupes {
+            self.outbox.intend(&mut lease).await?;
+        }
+        let made = self.make(&lease, &postback).await;
+        let at = to_micros(self.clock.now());
+        let Made { record, judgement } = made;
+        let policy = &postback.retry;
+        let conclusion =
+            outcome::conclude(&judgement, lease.before(), policy, postback.receiver_dedupes, at, random::unit());
+        let mut note = AttemptNote {
+            id: lease.id(),
+            transaction_id: lease.record().event.transaction_id.clone(),
+            postback: postback.reference(),
+            kind: lease.record().event.kind.clone(),
+            number: record.number,
+            outcome: record.outcome,
+            status: record.response.as_ref().map(|response| response.status),
+            delivery: lease.before().clone(),
+            timings: record.timings,
+        };
+        let error = record.error.clone();
+        let rule = record.rule.clone();
+        let pause = (judgement.outcome == Outcome::Gone).then(|| Pause {
+            at,
+            by: "postbackd".into(),
+            reason: "the receiver answered that the postback is gone (410)".into(),
+        });
+        note.delivery = self.outbox.settle(Settlement { lease, attempt: record, conclusion, at, pause }).await?;
+        log(&note, &rule, error.as_deref());
+        let slow_down = (judgement.outcome == Outcome::Throttled).then(|| match note.delivery.state {
+            State::Scheduled { due } => due.duration_since(at).try_into().unwrap_or_default(),
+            _ => std::time::Duration::ZERO,
+        });
+        let took = monotonic().duration_since(begun);
+        Ok(Some((Ended { health: health(&judgement, &note), slow_down, took }, note)))
+    }
+
+    async fn make(&self, lease: &Lease, postback: &Postback) -> Made {
+        let started_at = to_micros(self.clock.now());
+        let number = lease.before().made + 1;
+        let blank = AttemptRecord {
+            number,
+            started_at,
+            request: None,
+            digest: None,
+            response: None,
+            timings: Timings::default(),
+            remote: None,
+            outcome: Outcome::Unrenderable,
+            rule: String::new(),
+            error: None,
+        };
+        let request = match render(lease, postback, number, started_at) {
+            Ok(request) => request,
+            Err(error) => return failed(blank, Failure::Unrenderable, error),
+        };
+        let blank =
+            AttemptRecord { request: Some(request.record.clone().capped()), digest: Some(request.digest), ..blank };
+        let Exchange { result, timings, remote } = self.transport.send(request, postback.timeouts).await;
+        let blank = AttemptRecord { timings, remote: remote.map(|address| address.to_string()), ..blank };
+        match result {
+            Ok(received) => self.judged(blank, received, postback),
+            Err(stopped) => failed(blank, stopped.failure, stopped.error),
+        }
+    }
+
+    fn judged(&self, blank: AttemptRecord, received: Received, postback: &Postback) -> Made {
+        let now = self.clock.now();
+        let response = Response {
+            status: received.status,
+            content_type: received.header("content-type"),
+            retry_after: received.header("retry-after").and_then(|value| parse_retry_after(value, now)),
+            body: &received.body,
+            over_cap: received.over_cap,
+        };
+        let judgement = outcome::judge(&response, &postback.rules, postback.receiver_dedupes);
+        let record = AttemptRecord {
+            response: Some(recorded(received)),
+            outcome: judgement.outcome,
+            rule: judgement.rule.clone(),
+            ..blank
+        };
+        Made { record, judgement }
+    }
+}
+
+fn render(lease: &Lease, postback: &Postback, number: u32, at: Timestamp) -> Result<PreparedRequest, String> {
+    let nonce = random::nonce();
+    let scope = Scope {
+        event: &lease.record().event,
+        event_id: lease.id().event,
+        delivery_id: lease.id(),
+        attempt: number,
+        timestamp: at,
+        nonce: &nonce,
+        original: lease.original(),
+        secrets: &postback.secrets,
+    };
+    postback.request.render(&scope).map_err(|error| error.to_string())
+}
+
+fn failed(blank: AttemptRecord, failure: Failure, error: String) -> Made {
+    let judgement = outcome::judge_failure(failure);
+    let record =
+        AttemptRecord { outcome: judgement.outcome, rule: judgement.rule.clone(), error: Some(error), ..blank };
+    Made { record, judgement }
+}
+
+fn recorded(received: Received) -> RecordedResponse {
+    let Received { status, mut headers, body, over_cap } = received;
+    record::cap_headers(&mut headers, KEPT_HEADER_BYTES);
+    let body_bytes = body.len() as u64;
+    let kept = body.get(..KEPT_BODY_BYTES.min(body.len())).unwrap_or_default();
+    let truncated = over_cap || kept.len() < body.len();
+    let mut body = String::from_utf8_lossy(kept).into_owned();
+    record::cut(&mut body, KEPT_BODY_BYTES);
+    RecordedResponse { status, headers, body, body_bytes, truncated }
+}
+
+/// What the attempt says of the receiver: a receiver that cannot take our requests at all is not healthy.
+fn health(judgement: &Judgement, note: &AttemptNote) -> Health {
+    match note.delivery.state {
+        State::Held { reason: HoldReason::Ambiguous } => Health::Bad,
+        _ => judgement.outcome.health(),
+    }
+}
+
+/// One wide line an attempt.
+fn log(note: &AttemptNote, rule: &str, error: Option<&str>) {
+    let millis = |part: Option<std::time::Duration>| part.map(|part| part.as_secs_f64() * 1_000.0);
+    tracing::info!(
+        delivery = %note.id,
+        transaction = %note.transaction_id,
+        affiliate = %note.postback.affiliate,
+        postback = %note.postback.postback,
+        event_type = %note.kind,
+        attempt = note.number,
+        outcome = %note.outcome,
+        status = note.status,
+        state = note.delivery.state.kind().name(),
+        reason = note.delivery.state.reason(),
+        rule,
+        error,
+        dns_ms = millis(note.timings.dns),
+        connect_ms = millis(note.timings.connect),
+        tls_ms = millis(note.timings.tls),
+        first_byte_ms = millis(note.timings.first_byte),
+        total_ms = millis(Some(note.timings.total)),
+        "postback.attempted"
+    );
+}

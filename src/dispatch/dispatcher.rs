@@ -1,0 +1,273 @@
+//! The dispatcher's task: carries out what the scheduler decides.
+//!
+//! One task owns the scheduler. Attempts and reads of the disk run beside it and report back; a restart
+//! rebuilds all of it from the disk.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::attempt::{AttemptNote, Attempter};
+use super::breaker::Breaker;
+use super::scheduler::{Ended, Route, Scheduler, Step};
+use super::window::WINDOW;
+use crate::domain::affiliate::{Affiliate, Limits};
+use crate::domain::id::{AffiliateId, DeliveryId};
+use crate::domain::plan::Affiliates;
+use crate::domain::postback::Postback;
+use crate::ops::clock::SharedClock;
+use crate::outbox::{Due, Outbox, OutboxError, PostbackNo, SendClass, Window};
+use crate::transport::Transport;
+
+/// Longest the dispatcher sleeps: a wall clock that is set back or forward is noticed within it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// Notes of attempts kept for slow listeners.
+const NOTES: usize = 4_096;
+
+/// What the dispatcher takes from the configuration; replaced whole at a reload.
+#[derive(Debug, Clone)]
+pub struct Routing {
+    /// Every affiliate.
+    pub affiliates: Affiliates,
+    /// Most attempts in flight at once.
+    pub slots: usize,
+}
+
+impl Routing {
+    /// The postback of a full name.
+    pub fn postback(&self, reference: &crate::domain::id::PostbackRef) -> Option<&Arc<Postback>> {
+        let affiliate: &Arc<Affiliate> = self.affiliates.get(&reference.affiliate)?;
+        affiliate.postbacks.iter().find(|postback| postback.name == reference.postback)
+    }
+
+    fn limits(&self, affiliate: &AffiliateId) -> Limits {
+        let unconfigured = Limits { concurrency: 1, rate: None, breaker: None };
+        self.affiliates.get(affiliate).map_or(unconfigured, |affiliate| affiliate.limits)
+    }
+}
+
+/// How an affiliate stands with the dispatcher.
+#[derive(Debug, Clone)]
+pub struct AffiliateStatus {
+    /// The affiliate.
+    pub affiliate: AffiliateId,
+    /// Attempts in flight.
+    pub in_flight: u32,
+    /// Its breaker.
+    pub breaker: Breaker,
+}
+
+enum Report {
+    Attempted(DeliveryId, Result<Option<(Ended, AttemptNote)>, OutboxError>),
+    Filled(PostbackNo, SendClass, Result<Window, OutboxError>),
+}
+
+/// A handle to the running dispatcher. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    notes: broadcast::Sender<Arc<AttemptNote>>,
+    questions: mpsc::Sender<oneshot::Sender<Vec<AffiliateStatus>>>,
+}
+
+impl Dispatch {
+    /// Attempts as they are settled. A listener that is too slow misses some.
+    pub fn attempts(&self) -> broadcast::Receiver<Arc<AttemptNote>> {
+        self.notes.subscribe()
+    }
+
+    /// How each affiliate stands; empty once the dispatcher has stopped.
+    pub async fn status(&self) -> Vec<AffiliateStatus> {
+        let (answer, answered) = oneshot::channel();
+        if self.questions.send(answer).await.is_err() {
+            return Vec::new();
+        }
+        answered.await.unwrap_or_default()
+    }
+}
+
+/// What the dispatcher works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// The store.
+    pub outbox: Outbox,
+    /// The wire.
+    pub transport: Transport,
+    /// The time.
+    pub clock: SharedClock,
+    /// The configuration as it changes.
+    pub routing: watch::Receiver<Arc<Routing>>,
+    /// Ends new sends; those in flight are finished.
+    pub stop: CancellationToken,
+}
+
+struct Dispatcher {
+    parts: Parts,
+    routing: Arc<Routing>,
+    scheduler: Scheduler,
+    postbacks: HashMap<PostbackNo, Option<Arc<Postback>>>,
+    attempter: Attempter,
+    tasks: TaskTracker,
+    reports: mpsc::UnboundedSender<Report>,
+    notes: broadcast::Sender<Arc<AttemptNote>>,
+}
+
+/// Starts the dispatcher; its task ends when it is told to stop and nothing is in flight any more.
+pub fn start(parts: Parts) -> (Dispatch, tokio::task::JoinHandle<()>) {
+    let (notes, _) = broadcast::channel(NOTES);
+    let (questions, asked) = mpsc::channel(16);
+    // Not bounded by itself, but by what is in flight and by the number of schedules being read.
+    let (reports, reported) = mpsc::unbounded_channel();
+    let routing = parts.routing.borrow().clone();
+    let attempter =
+        Attempter { outbox: parts.outbox.clone(), transport: parts.transport.clone(), clock: parts.clock.clone() };
+    let dispatcher = Dispatcher {
+        scheduler: Scheduler::new(routing.slots),
+        routing,
+        postbacks: HashMap::new(),
+        attempter,
+        tasks: TaskTracker::new(),
+        reports,
+        notes: notes.clone(),
+        parts,
+    };
+    let task = tokio::spawn(dispatcher.run(reported, asked));
+    (Dispatch { notes, questions }, task)
+}
+
+impl Dispatcher {
+    async fn run(
+        mut self,
+        mut reported: mpsc::UnboundedReceiver<Report>,
+        mut asked: mpsc::Receiver<oneshot::Sender<Vec<AffiliateStatus>>>,
+    ) {
+        self.configure();
+        let arrivals = Arc::clone(self.parts.outbox.arrivals());
+        let stop = self.parts.stop.clone();
+        loop {
+            self.take_arrivals();
+            let wake = self.step();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = arrivals.wait() => {}
+                Some(report) = reported.recv() => {
+                    self.take_report(report);
+                    while let Ok(report) = reported.try_recv() {
+                        self.take_report(report);
+                    }
+                }
+                Some(answer) = asked.recv() => drop(answer.send(self.status())),
+                Ok(()) = self.parts.routing.changed() => {
+                    self.routing = self.parts.routing.borrow_and_update().clone();
+                    self.configure();
+                }
+                () = tokio::time::sleep(wake) => {}
+            }
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    /// Takes over the configuration and the pauses.
+    fn configure(&mut self) {
+        let reader = self.parts.outbox.reader();
+        let pauses = reader.pauses();
+        let mut routes = Vec::new();
+        self.postbacks.clear();
+        for (number, name) in reader.postbacks() {
+            self.postbacks.insert(number, self.routing.postback(&name).cloned());
+            routes.push(Route { postback: number, affiliate: name.affiliate, paused: pauses.contains_key(&number) });
+        }
+        let routing = Arc::clone(&self.routing);
+        let now = self.now();
+        self.scheduler.configure(routing.slots, &routes, |affiliate| routing.limits(affiliate), now);
+    }
+
+    fn take_arrivals(&mut self) {
+        let taken = self.parts.outbox.arrivals().take();
+        let unknown = taken.due.iter().any(|due| !self.scheduler.knows(due.postback));
+        if unknown || taken.pauses_changed {
+            self.configure();
+        }
+        if taken.incomplete {
+            self.scheduler.incomplete();
+        }
+        let now = self.now();
+        for due in taken.due {
+            self.scheduler.arrived(due, now);
+        }
+    }
+
+    fn take_report(&mut self, report: Report) {
+        let now = self.now();
+        match report {
+            Report::Attempted(id, Ok(Some((ended, note)))) => {
+                let _ = self.notes.send(Arc::new(note));
+                self.scheduler.ended(id, Some(ended), now);
+            }
+            Report::Attempted(id, Ok(None)) => self.scheduler.ended(id, None, now),
+            Report::Attempted(id, Err(error)) => {
+                // The delivery stays scheduled on disk; a restart takes it up again.
+                tracing::error!(delivery = %id, %error, "an attempt could not be written down");
+                self.scheduler.ended(id, None, now);
+            }
+            Report::Filled(postback, class, Ok(window)) => {
+                self.scheduler.filled(postback, class, window.due, window.complete, now);
+            }
+            Report::Filled(postback, class, Err(error)) => {
+                tracing::error!(postback, %error, "a schedule could not be read");
+                self.scheduler.filling_failed(postback, class);
+            }
+        }
+    }
+
+    /// Carries out steps until there is nothing to do; returns how long to sleep.
+    fn step(&mut self) -> Duration {
+        loop {
+            let now = self.now();
+            match self.scheduler.next(now) {
+                Step::Start(due) => self.start(due),
+                Step::Fill { postback, class, after } => self.fill(postback, class, after),
+                Step::Wait(None) => return LONGEST_SLEEP,
+                Step::Wait(Some(until)) => {
+                    let wait = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+                    return wait.min(LONGEST_SLEEP);
+                }
+            }
+        }
+    }
+
+    fn start(&self, due: Due) {
+        let attempter = self.attempter.clone();
+        let reports = self.reports.clone();
+        let postback = self.postbacks.get(&due.postback).cloned().flatten();
+        self.tasks.spawn(async move {
+            let result = attempter.attempt(due, postback).await;
+            let _ = reports.send(Report::Attempted(due.id, result));
+        });
+    }
+
+    fn fill(&self, postback: PostbackNo, class: SendClass, after: Option<Due>) {
+        let outbox = self.parts.outbox.clone();
+        let reports = self.reports.clone();
+        self.tasks.spawn(async move {
+            let result = outbox.window(postback, class, after, WINDOW).await;
+            let _ = reports.send(Report::Filled(postback, class, result));
+        });
+    }
+
+    fn status(&self) -> Vec<AffiliateStatus> {
+        let affiliates = self.scheduler.affiliates();
+        affiliates
+            .map(|(affiliate, in_flight, breaker)| AffiliateStatus { affiliate: affiliate.clone(), in_flight, breaker })
+            .collect()
+    }
+}

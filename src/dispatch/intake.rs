@@ -1,0 +1,118 @@
+//! Takes events in: from JSON to a durable event with its deliveries.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::dispatcher::Routing;
+use crate::domain::dictionary::Dictionary;
+use crate::domain::event::{Event, Fault, FaultCode, Rules};
+use crate::domain::id::AffiliateId;
+use crate::domain::plan;
+use crate::ops::clock::SharedClock;
+use crate::outbox::{AcceptRequest, Ingested, Outbox, OutboxError, PlannedDelivery};
+
+/// What ingest takes from the configuration; replaced whole at a reload.
+#[derive(Debug, Clone)]
+pub struct IntakeRules {
+    /// The types that exist.
+    pub dictionary: Arc<Dictionary>,
+    /// Whether events of unknown affiliates are kept unrouted.
+    pub accept_unknown_affiliates: bool,
+    /// Who is told of what.
+    pub routing: Arc<Routing>,
+}
+
+/// Who hands events in, and for whom he may.
+#[derive(Debug, Clone)]
+pub struct Producer {
+    /// His name.
+    pub name: String,
+    /// The affiliates that he may hand in events for; `None` for all.
+    pub affiliates: Option<std::collections::BTreeSet<AffiliateId>>,
+}
+
+/// What became of one event.
+#[derive(Debug)]
+pub enum Answer {
+    /// It was looked at by the outbox.
+    Ingested(Ingested),
+    /// It is not a valid event.
+    Invalid(Vec<Fault>),
+    /// The outbox failed on it; it is not stored.
+    Failed(OutboxError),
+}
+
+/// Takes events in.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    outbox: Outbox,
+    clock: SharedClock,
+}
+
+impl Intake {
+    /// An intake in front of an outbox.
+    pub fn new(outbox: Outbox, clock: SharedClock) -> Self {
+        Self { outbox, clock }
+    }
+
+    /// Checks and stores events, each by itself; answers in their order once all that is stored is durable.
+    ///
+    /// # Errors
+    /// When the outbox takes none of them: it is overloaded, full or has stopped.
+    pub async fn ingest(
+        &self,
+        events: Vec<Result<Value, Fault>>,
+        producer: &Producer,
+        rules: &IntakeRules,
+    ) -> Result<Vec<Answer>, OutboxError> {
+        let mut requests = Vec::with_capacity(events.len());
+        let mut answers = Vec::with_capacity(events.len());
+        for json in events {
+            match json.map_err(|fault| vec![fault]).and_then(|json| self.request(&json, producer, rules)) {
+                Ok(request) => {
+                    requests.push(request);
+                    answers.push(None);
+                }
+                Err(faults) => answers.push(Some(Answer::Invalid(faults))),
+            }
+        }
+        let stored = if requests.is_empty() { Vec::new() } else { self.outbox.accept(requests).await? };
+        let mut stored = stored.into_iter().map(|result| match result {
+            Ok(ingested) => Answer::Ingested(ingested),
+            Err(error) => Answer::Failed(error),
+        });
+        let lost = || Answer::Failed(OutboxError::Stopped("it gave no answer".into()));
+        Ok(answers.into_iter().map(|answer| answer.or_else(|| stored.next()).unwrap_or_else(lost)).collect())
+    }
+
+    fn request(&self, json: &Value, producer: &Producer, rules: &IntakeRules) -> Result<AcceptRequest, Vec<Fault>> {
+        let affiliates = &rules.routing.affiliates;
+        let knows_affiliate = |id: &AffiliateId| rules.accept_unknown_affiliates || affiliates.contains_key(id);
+        let now = self.clock.now();
+        let event =
+            Event::parse(json, Rules { dictionary: &rules.dictionary, knows_affiliate: &knows_affiliate, now })?;
+        if producer.affiliates.as_ref().is_some_and(|allowed| !allowed.contains(&event.affiliate_id)) {
+            return Err(vec![Fault {
+                pointer: "/affiliate_id".into(),
+                code: FaultCode::UnknownAffiliate,
+                detail: format!("the token {:?} is not for this affiliate", producer.name),
+            }]);
+        }
+        let plan = planned(&event, rules);
+        let occurred_at_given = json.get("occurred_at").is_some_and(|at| !at.is_null());
+        Ok(AcceptRequest { event, occurred_at_given, plan, source: producer.name.clone() })
+    }
+}
+
+/// The deliveries that an event leads to under the given rules.
+pub fn planned(event: &Event, rules: &IntakeRules) -> Vec<PlannedDelivery> {
+    plan::plan(event, &rules.routing.affiliates)
+        .iter()
+        .map(|postback| PlannedDelivery {
+            postback: postback.reference(),
+            lane: postback.lane.clone(),
+            order: postback.order,
+        })
+        .collect()
+}
