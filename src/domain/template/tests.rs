@@ -134,6 +134,14 @@ fn filters_do_what_they_say() {
 }
 
 #[test]
+fn an_empty_text_counts_as_missing() {
+    let mut event = event();
+    event.sub_ids.insert("empty".into(), String::new());
+    let template = compile("[{sub_ids.empty|sha256}{sub_ids.empty|json}]{sub_ids.empty|default(x)}", Delimiters::Brace);
+    assert_eq!(render_with(&template.unwrap(), &event).unwrap(), "[]x");
+}
+
+#[test]
 fn what_cannot_work_does_not_compile() {
     let table = [
         ("{clickid}", "did you mean \"click_id\""),
@@ -228,5 +236,8 @@ fn expressions_tell_what_they_read() {
     assert_eq!(expressions[1].secret(), Some("key"));
     assert!(expressions[2].reads_original());
     assert!(expressions[3].identifies());
+    assert_eq!(expressions[3].text(), "click_id|lower");
+    let filtered = compile("{cid|upper}", Delimiters::Brace).unwrap();
+    assert_eq!(filtered.expressions().next().unwrap().text(), "click_id|lower|upper");
     assert!(!template.is_literal());
 }
