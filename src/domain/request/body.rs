@@ -6,7 +6,7 @@ use super::parameter::{self, Fate, Parameter, fate};
 use super::{BodySource, OnEmpty, RequestFault};
 use crate::domain::template::encode::{self, Place};
 use crate::domain::template::{
-    Emptiness, Environment, Expression, RenderError, Syntax, Template, TemplateError, foreign,
+    Delimiters, Emptiness, Environment, Expression, RenderError, Syntax, Template, TemplateError, foreign,
 };
 
 /// Deepest nesting of a JSON document.
@@ -143,12 +143,12 @@ fn empty() -> Template {
     Template::from_pieces(Vec::new())
 }
 
-/// The fault of a literal value that is a macro in another style.
-pub(super) fn other_style(key: &str, template: &Template, syntax: &Syntax) -> Option<RequestFault> {
-    let text = template.literals().find(|text| foreign::unfilled(text).is_some())?;
+/// The fault of literal text that is a macro in another style.
+pub(super) fn other_style(key: &str, template: &Template, delimiters: Delimiters) -> Option<RequestFault> {
+    let (text, what) = template.literals().find_map(|text| foreign::unfilled(text).map(|what| (text, what)))?;
     let detail = format!(
-        "holds {text:?}, which is not a macro in {} and would be sent as it stands; set `delimiters` to match",
-        syntax.delimiters.name()
+        "holds {text:?}, which looks like {what} and would be sent as it stands; macros are written {} here: set `delimiters` to match, or fill it in",
+        delimiters.name()
     );
     Some(RequestFault::new(key, detail))
 }
@@ -162,7 +162,7 @@ fn form_parameter(
     let key = compile(&at, name, syntax, faults);
     let value = compile(&at, value, syntax, faults);
     let (key, value) = (key?, value?);
-    faults.extend(other_style(&at, &value, syntax));
+    faults.extend(other_style(&at, &value, syntax.delimiters));
     let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
     Some(Parameter {
         name: name.clone(),
@@ -229,7 +229,7 @@ impl JsonCompiler<'_> {
         let Some(template) = compile(&key, text, self.syntax, self.faults) else {
             return Node::Literal(String::new());
         };
-        self.faults.extend(other_style(&key, &template, self.syntax));
+        self.faults.extend(other_style(&key, &template, self.syntax.delimiters));
         let name = name.to_owned();
         if template.is_literal() {
             return Node::Literal(quoted(text));

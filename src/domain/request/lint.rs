@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use super::parameter::Parameter;
+use super::url::UrlTemplate;
 use super::{BodySource, RequestFault, RequestSource};
+use crate::domain::template::Template;
 
 /// Fewest characters of a literal that is taken for a secret.
 const MIN_SECRET_LENGTH: usize = 16;
@@ -13,16 +16,16 @@ const MIN_SECRET_ENTROPY: f64 = 3.0;
 const SECRET_NAMES: [&str; 8] = ["token", "key", "secret", "pass", "pwd", "auth", "secure", "signature"];
 
 /// Finds what is most likely a mistake.
-pub(super) fn find(source: &RequestSource) -> Vec<RequestFault> {
+pub(super) fn find(source: &RequestSource, url: &UrlTemplate) -> Vec<RequestFault> {
     let mut lints = Vec::new();
-    let url = &source.url;
-    if url.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("http://")) {
+    if url.origin.starts_with("http://") {
         lints.push(RequestFault::new("url", "is plain http: anybody on the way can read and change it; use https"));
     }
-    if doubled_question_mark(url) {
+    let in_query = url.templates().skip(1).flat_map(Template::literals);
+    if in_query.into_iter().any(|text| text.contains('?')) {
         lints.push(RequestFault::new("url", "holds a second \"?\"; parameters behind the first are joined with \"&\""));
     }
-    for name in literal_secrets(url) {
+    for name in url.parameters.iter().filter(|parameter| holds_secret(parameter)).map(|parameter| &parameter.name) {
         let detail = format!(
             "parameter {name:?} seems to hold a secret; keep it out of the configuration and write {{secret.NAME}}"
         );
@@ -55,23 +58,11 @@ fn texts(source: &RequestSource) -> Vec<(String, String)> {
     texts
 }
 
-/// Whether a `?` stands behind the first one, outside of macros.
-fn doubled_question_mark(url: &str) -> bool {
-    url.split_once('?').is_some_and(|(_, query)| query.contains('?'))
-}
-
-/// Names of query parameters whose literal value looks like a secret.
-fn literal_secrets(url: &str) -> BTreeSet<&str> {
-    let query = url.split_once('?').map_or("", |(_, query)| query);
-    query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(name, value)| {
-            let lower = name.to_ascii_lowercase();
-            SECRET_NAMES.iter().any(|part| lower.contains(part)) && looks_like_secret(value)
-        })
-        .map(|(name, _)| name)
-        .collect()
+/// Whether a parameter's name speaks of a secret, and its literal value looks like one.
+fn holds_secret(parameter: &Parameter) -> bool {
+    let name = parameter.name.to_ascii_lowercase();
+    let value = parameter.value.iter().filter(|value| value.is_literal());
+    SECRET_NAMES.iter().any(|part| name.contains(part)) && value.flat_map(Template::literals).any(looks_like_secret)
 }
 
 /// Whether a text is long and irregular enough to have been drawn at random.

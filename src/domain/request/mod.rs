@@ -17,7 +17,7 @@
 //!
 //! A name that comes out empty takes its parameter with it. An empty expression in the path always refuses. In a text
 //! body an empty click or transaction refuses, and other empty expressions leave nothing behind. JSON members are named
-//! by their path (`data.click.id`) or by their own name.
+//! by their path (`data.click.id`), or by their own name where no path is meant.
 //!
 //! # JSON
 //!
@@ -244,8 +244,9 @@ impl RequestTemplate {
             body,
             signature,
             confidential: false,
-            lints: lint::find(source),
+            lints: Vec::new(),
         };
+        request.lints = lint::find(source, &request.url);
         faults.extend(request.check_signature());
         faults.extend(request.set_on_empty(&source.on_empty));
         request.confidential = request.signature.is_some() || request.expressions().any(Expression::is_confidential);
@@ -360,19 +361,21 @@ impl RequestTemplate {
     /// Hands each parameter its setting; a setting for nobody is a fault.
     fn set_on_empty(&mut self, settings: &BTreeMap<String, OnEmpty>) -> Vec<RequestFault> {
         let query = self.url.parameters.iter_mut().map(|p| (p.name.as_str(), &mut p.on_empty));
-        let headers = self.headers.iter_mut().map(|h| (h.name.as_str(), &mut h.on_empty));
-        let mut places: Vec<_> = query.chain(headers).chain(self.body.on_empty()).collect();
+        let mut places: Vec<_> = query.chain(self.body.on_empty()).collect();
         let mut faults = Vec::new();
         for (name, setting) in settings {
-            let own_name = |place: &str| place.rsplit('.').next() == Some(name);
-            let mut found = false;
-            for (place, on_empty) in &mut places {
-                if place.eq_ignore_ascii_case(name) || own_name(place) {
-                    **on_empty = Some(*setting);
-                    found = true;
-                }
+            let header_name = name.to_ascii_lowercase();
+            let headers = self.headers.iter_mut().filter(|header| header.name == header_name);
+            let mut found = headers.map(|header| header.on_empty = Some(*setting)).count();
+            let mut set = |is_meant: &dyn Fn(&str) -> bool| {
+                let meant = places.iter_mut().filter(|(place, _)| is_meant(place));
+                meant.map(|(_, on_empty)| **on_empty = Some(*setting)).count()
+            };
+            found += set(&|place| place == name);
+            if found == 0 {
+                found = set(&|place| place.rsplit('.').next() == Some(name));
             }
-            if !found {
+            if found == 0 {
                 let near = nearest(name, places.iter().map(|(place, _)| *place));
                 let hint = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
                 let detail = format!("the request has no parameter, header or member of this name{hint}");
@@ -417,7 +420,7 @@ fn compile_headers(
         if text.chars().any(char::is_control) {
             faults.push(RequestFault::new(&key, "holds a control character, which a header must not carry"));
         }
-        faults.extend(body::other_style(&key, &value, syntax));
+        faults.extend(body::other_style(&key, &value, syntax.delimiters));
         let in_header = |text: &str| {
             let mut out = String::new();
             // What cannot be written has been reported above.

@@ -1,9 +1,9 @@
 //! The URL: an origin that never varies, a path and parameters that may.
 
 use super::parameter::{self, Parameter};
-use super::{MAX_URL_BYTES, RequestFault};
+use super::{MAX_URL_BYTES, RequestFault, body};
 use crate::domain::template::encode::{Place, starts_with_hex_pair, url_literal};
-use crate::domain::template::{Delimiters, Environment, Piece, RenderError, Template, foreign};
+use crate::domain::template::{Delimiters, Environment, Piece, RenderError, Template};
 
 /// A compiled URL.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,17 +43,10 @@ impl UrlTemplate {
         faults.extend(path_problem(&path).map(|problem| fault(problem.into())));
         let parameters: Vec<_> = parts.query.map(|query| split_pieces(query, '&')).unwrap_or_default();
         let parameters: Vec<_> = parameters.into_iter().map(parameter).collect();
-        for parameter in &parameters {
-            let literals = parameter.value.iter().filter(|value| value.is_literal()).flat_map(Template::literals);
-            for text in literals.filter(|text| foreign::unfilled(text).is_some()) {
-                faults.push(fault(format!(
-                    "parameter {:?} holds {text:?}, which is not a macro in {} and would be sent as it stands; set `delimiters` to match, or give it a value",
-                    parameter.name,
-                    delimiters.name()
-                )));
-            }
-        }
-        if faults.is_empty() { Ok(Self { origin: parts.origin, path, parameters }) } else { Err(faults) }
+        let compiled = Self { origin: parts.origin, path, parameters };
+        let unfilled = compiled.templates().filter_map(|template| body::other_style("url", template, delimiters));
+        faults.extend(unfilled);
+        if faults.is_empty() { Ok(compiled) } else { Err(faults) }
     }
 
     /// All templates in order.

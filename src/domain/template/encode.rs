@@ -88,16 +88,15 @@ pub(crate) fn starts_with_hex_pair(text: &str) -> bool {
 /// Writes a literal of a URL's path or query so that a URL parser leaves it alone.
 pub(crate) fn url_literal(text: &str, place: Place) -> String {
     let mut out = String::with_capacity(text.len());
-    push_raw_url(text, if place == Place::Path { RAW_PATH_LITERAL } else { RAW_QUERY_LITERAL }, &mut out);
+    push_raw_url(text, if place == Place::Path { REWRITTEN_IN_PATH } else { REWRITTEN_IN_QUERY }, &mut out);
     out
 }
 
-/// Literals keep what parsers keep, `|` and `^` in a query among it.
-const RAW_QUERY_LITERAL: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'\'');
+/// What a URL parser would rewrite in a path; more is refused when a URL is compiled.
+const REWRITTEN_IN_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'`');
 
-/// Literals of a path.
-const RAW_PATH_LITERAL: &AsciiSet =
-    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+/// What a URL parser would rewrite in a query.
+const REWRITTEN_IN_QUERY: &AsciiSet = &REWRITTEN_IN_PATH.add(b'\'');
 
 /// Appends the inside of a JSON string.
 pub(crate) fn push_json(text: &str, out: &mut String) {
@@ -141,7 +140,7 @@ const NON_ASCII: &AsciiSet = &AsciiSet::EMPTY;
 
 /// Appends the value of a header: visible ASCII and spaces; other characters percent-encoded.
 pub(crate) fn push_header(text: &str, out: &mut String) -> Result<(), Unwritable> {
-    if text.chars().any(|c| c.is_control() && c != '\t') {
+    if text.chars().any(char::is_control) {
         return Err(Unwritable);
     }
     out.extend(utf8_percent_encode(text, NON_ASCII));

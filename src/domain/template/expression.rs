@@ -89,7 +89,7 @@ impl Expression {
         self.filters.iter().fold(self.path.kind(), |kind, filter| filter.result(kind))
     }
 
-    /// The expression as written, without its delimiters.
+    /// The expression in our own names, without delimiters; a partner's token is what it stands for.
     pub fn text(&self) -> &str {
         &self.text
     }

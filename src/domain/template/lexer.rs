@@ -93,7 +93,7 @@ impl Lexer<'_> {
         let meant = Expression::parse(meaning, self.vocabulary)
             .map_err(|error| TemplateError::Macro { token: token.clone(), problem: error.to_string() })?;
         match filters {
-            Some(filters) => meant.filtered(filters, source),
+            Some(filters) => meant.filtered(filters, &format!("{meaning}|{filters}")),
             None => Ok(meant),
         }
     }

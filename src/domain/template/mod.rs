@@ -248,7 +248,7 @@ impl Template {
         }
     }
 
-    /// Its text again, for people; aliases come out as written.
+    /// Its text again, for people: macros in `{ }`, a partner's tokens as what they stand for.
     pub(crate) fn label(&self) -> String {
         self.pieces
             .iter()

@@ -204,7 +204,12 @@ impl Path {
         Ok(match self {
             Self::Secret(_) | Self::OwnSecret | Self::Signature if environment.view == View::Record => Value::Masked,
             Self::Event(part) => part.value(scope.event),
-            Self::Original(part) => scope.original.map_or(Value::Missing, |original| part.value(original)),
+            Self::Original(part) => match (scope.original, part) {
+                (Some(original), part) => part.value(original),
+                // The reversal itself says which transaction it undoes.
+                (None, Part::TransactionId) => Part::Reverses.value(scope.event),
+                (None, _) => Value::Missing,
+            },
             Self::EventId => text(scope.event_id.to_string()),
             Self::DeliveryId => text(scope.delivery_id.to_string()),
             Self::Attempt => Value::Number(Decimal::from(scope.attempt)),

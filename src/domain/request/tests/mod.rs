@@ -1,6 +1,8 @@
 //! Requests as receivers see them.
 
 mod platforms;
+mod properties;
+mod refusals;
 
 use std::collections::BTreeMap;
 

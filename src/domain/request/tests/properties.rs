@@ -1,0 +1,174 @@
+//! What holds for every value that an event could carry.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::template::foreign;
+
+/// Texts of every kind: any characters, and those that have a meaning somewhere in a request.
+fn text() -> impl Strategy<Value = String> {
+    let special = proptest::sample::select(
+        " &=?#%/\\\"'<>{}[]$+;:,.|^`~ü€😀\u{0}\r\n\t\u{7f}\u{85}a1".chars().collect::<Vec<_>>(),
+    );
+    prop_oneof![
+        any::<String>(),
+        proptest::collection::vec(special, 1..12).prop_map(|chars| chars.into_iter().collect()),
+    ]
+    .prop_filter("has a value", |text| !text.is_empty())
+}
+
+fn event_with(values: &[(&str, &str)]) -> Event {
+    let sub_ids = values.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    Event { sub_ids, ..event() }
+}
+
+/// Renders; `None` where a value is one that must not leave.
+fn rendered(source: &RequestSource, values: &[(&str, &str)]) -> Option<PreparedRequest> {
+    let result = render(source, &event_with(values));
+    if values.iter().any(|(_, value)| foreign::unfilled(value).is_some()) {
+        assert!(matches!(result, Err(RenderError::Unresolved { .. })));
+        return None;
+    }
+    match result {
+        Ok(request) => Some(request),
+        Err(RenderError::TooLarge { .. }) => None,
+        Err(error) => panic!("{values:?}: {error}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_query_holds_exactly_the_values(a in text(), b in text(), key in text()) {
+        let source = get("https://a.example/x?a={sub_ids.a}&{sub_ids.key}=1&b={sub_ids.a}-{sub_ids.b}");
+        let Some(request) = rendered(&source, &[("a", &a), ("b", &b), ("key", &key)]) else { return Ok(()) };
+        let parsed = ::url::Url::parse(&request.url).unwrap();
+        let pairs: Vec<_> = parsed.query_pairs().into_owned().collect();
+        prop_assert_eq!(pairs, vec![("a".into(), a.clone()), (key, "1".into()), ("b".into(), format!("{a}-{b}"))]);
+        prop_assert_eq!(parsed.path(), "/x");
+        prop_assert_eq!(parsed.host_str(), Some("a.example"));
+        prop_assert_eq!(parsed.fragment(), None);
+        prop_assert!(request.url.bytes().all(|b| b.is_ascii_graphic()));
+    }
+
+    #[test]
+    fn a_path_segment_stays_one_segment(a in text()) {
+        prop_assume!(a != "." && a != "..");
+        let Some(request) = rendered(&get("https://a.example/x/{sub_ids.a}/y"), &[("a", &a)]) else { return Ok(()) };
+        let parsed = ::url::Url::parse(&request.url).unwrap();
+        let segments: Vec<_> = parsed.path_segments().unwrap().collect();
+        prop_assert_eq!(segments.len(), 3);
+        let decoded = percent_encoding::percent_decode_str(segments[1]).decode_utf8().unwrap();
+        prop_assert_eq!(decoded.as_ref(), a.as_str());
+        prop_assert_eq!(parsed.query(), None);
+    }
+
+    #[test]
+    fn raw_never_breaks_the_request_line(a in text()) {
+        for template in ["https://a.example/x/{sub_ids.a|raw}/y", "https://a.example/x?a={sub_ids.a|raw}"] {
+            match render(&get(template), &event_with(&[("a", &a)])) {
+                Ok(request) => {
+                    prop_assert!(request.url.bytes().all(|b| b.is_ascii_graphic() && b != b'#'), "{}", request.url);
+                    let start = "https://a.example/";
+                    prop_assert!(request.url.starts_with(start));
+                }
+                Err(error) => {
+                    let expected = matches!(error, RenderError::Unresolved { .. } | RenderError::PathSegment | RenderError::TooLarge { .. });
+                    prop_assert!(expected, "{}: {}", template, error);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_never_holds_a_line_break(a in text()) {
+        let source = RequestSource { headers: vec![("X".into(), "v={sub_ids.a}".into())], ..get("https://a.example/?") };
+        match render(&source, &event_with(&[("a", &a)])) {
+            Ok(request) => {
+                prop_assert!(request.headers[0].1.bytes().all(|b| b == b' ' || b.is_ascii_graphic()));
+                prop_assert!(!a.chars().any(char::is_control));
+            }
+            Err(RenderError::HeaderValue { .. }) => prop_assert!(a.chars().any(char::is_control)),
+            Err(error) => prop_assert!(matches!(error, RenderError::Unresolved { .. } | RenderError::TooLarge { .. }), "{error}"),
+        }
+    }
+
+    #[test]
+    fn json_holds_exactly_the_values(a in text(), b in text()) {
+        let source = post(BodySource::Json(json!({ "a": "{sub_ids.a}", "b": ["<{sub_ids.b}>"], "all": "{sub_ids}" })));
+        let Some(request) = rendered(&source, &[("a", &a), ("b", &b)]) else { return Ok(()) };
+        let parsed: Value = serde_json::from_slice(&request.body).unwrap();
+        prop_assert_eq!(parsed, json!({ "a": a, "b": [format!("<{b}>")], "all": { "a": a, "b": b } }));
+    }
+
+    #[test]
+    fn json_within_text_and_within_a_string_holds_exactly_the_values(a in text()) {
+        let text = BodySource::Text { content_type: "application/json".into(), text: "{\"a\":\"{sub_ids.a}\"}".into() };
+        let nested = BodySource::Json(json!({ "eventValue": "{sub_ids|json}" }));
+        let Some(request) = rendered(&post(text), &[("a", &a)]) else { return Ok(()) };
+        prop_assert_eq!(serde_json::from_slice::<Value>(&request.body).unwrap(), json!({ "a": a }));
+        let request = rendered(&post(nested), &[("a", &a)]).unwrap();
+        let outer: Value = serde_json::from_slice(&request.body).unwrap();
+        let inner: Value = serde_json::from_str(outer["eventValue"].as_str().unwrap()).unwrap();
+        prop_assert_eq!(inner, json!({ "a": a }));
+    }
+
+    #[test]
+    fn a_form_holds_exactly_the_values(a in text(), key in text()) {
+        let form = vec![("lit & eral".into(), "x=ü {sub_ids.a}".into()), ("{sub_ids.key}".into(), "1".into())];
+        let Some(request) = rendered(&post(BodySource::Form(form)), &[("a", &a), ("key", &key)]) else { return Ok(()) };
+        let pairs: Vec<_> = ::url::form_urlencoded::parse(&request.body).into_owned().collect();
+        prop_assert_eq!(pairs, vec![("lit & eral".into(), format!("x=ü {a}")), (key, "1".into())]);
+    }
+
+    #[test]
+    fn a_value_never_writes_xml(a in text()) {
+        let body = BodySource::Text { content_type: "text/xml".into(), text: "<a b=\"{sub_ids.a}\"/>".into() };
+        match render(&post(body), &event_with(&[("a", &a)])) {
+            Ok(request) => {
+                let body = std::str::from_utf8(&request.body).unwrap();
+                let value = body.strip_prefix("<a b=\"").and_then(|rest| rest.strip_suffix("\"/>")).unwrap();
+                prop_assert!(!value.contains(['<', '>', '"', '\'', '\r', '\n', '\t']));
+                let plain = value.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'")
+                    .replace("&#9;", "\t").replace("&#10;", "\n").replace("&#13;", "\r").replace("&amp;", "&");
+                prop_assert_eq!(plain, a);
+            }
+            Err(error) => prop_assert!(matches!(error, RenderError::Unresolved { .. } | RenderError::XmlValue { .. } | RenderError::TooLarge { .. }), "{error}"),
+        }
+    }
+
+    #[test]
+    fn every_text_is_a_template_or_a_fault(a in text(), b in text(), style in 0_usize..8) {
+        let delimiters = Delimiters::ALL[style];
+        let url = format!("https://a.example/{a}?{b}={}click_id{}", delimiters.open(), delimiters.close());
+        let source = RequestSource { delimiters, ..get(&url) };
+        let Ok(request) = RequestTemplate::compile(&source, None) else { return Ok(()) };
+        // What compiles renders to a URL that every parser reads as it stands.
+        let rendered = with_scope(&event(), |scope| request.render(scope)).unwrap();
+        let parsed = ::url::Url::parse(&rendered.url).unwrap();
+        prop_assert_eq!(parsed.as_str(), rendered.url.as_str());
+    }
+
+    #[test]
+    fn the_record_is_the_request_where_nothing_is_secret(a in text()) {
+        let Some(request) = rendered(&get("https://a.example/?a={sub_ids.a}"), &[("a", &a)]) else { return Ok(()) };
+        prop_assert_eq!(request.record.url, request.url);
+        prop_assert_eq!(request.record.headers, request.headers);
+    }
+}
+
+#[test]
+fn literal_characters_of_a_url_go_out_as_they_came_where_parsers_keep_them() {
+    for byte in b'!'..=b'~' {
+        let c = char::from(byte);
+        for literal in [format!("https://a.example/x{c}y?"), format!("https://a.example/?x{c}y=1")] {
+            let Ok(request) = RequestTemplate::compile(&get(&literal), None) else {
+                assert!("\"#%<>\\`{}".contains(c), "{literal} is refused");
+                continue;
+            };
+            let sent = with_scope(&event(), |scope| request.render(scope)).unwrap().url;
+            assert_eq!(sent, ::url::Url::parse(&literal).unwrap().as_str(), "{literal}");
+        }
+    }
+}
