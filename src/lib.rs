@@ -11,6 +11,8 @@ pub mod transport;
 
 pub mod dispatch;
 
+pub mod inspect;
+
 pub mod config;
 
 pub mod api;

@@ -277,6 +277,8 @@ pub struct DeliveryView {
     pub delivery: Delivery,
     /// When it last changed; its acceptance if it never did.
     pub changed_at: Timestamp,
+    /// The last entry of its history.
+    pub last: Option<HistoryEntry>,
 }
 
 /// A delivery's history entry with its number.

@@ -182,11 +182,11 @@ impl Reader {
         let Some(planned) = record.entry(id) else { return Ok(None) };
         let Some(postback) = self.postback(planned.postback) else { return Ok(None) };
         let (_, entry) = self.view().last_entry(id)?;
-        let (delivery, changed_at) = match entry {
-            Some(entry) => (entry.delivery, entry.at),
+        let (delivery, changed_at) = match &entry {
+            Some(entry) => (entry.delivery.clone(), entry.at),
             None => (planned.delivery.clone(), record.accepted_at),
         };
-        Ok(Some(DeliveryView { id, postback, lane: planned.lane.clone(), delivery, changed_at }))
+        Ok(Some(DeliveryView { id, postback, lane: planned.lane.clone(), delivery, changed_at, last: entry }))
     }
 
     /// A delivery's history, oldest first, at most `limit` entries.

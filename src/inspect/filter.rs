@@ -1,0 +1,153 @@
+//! Which deliveries are meant: the filter that lists, counts and bulk orders share.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::views::DeliverySummary;
+use crate::domain::delivery::StateKind;
+use crate::domain::id::{AffiliateId, ClickId, DeliveryId, EventType, PostbackName, TransactionId};
+use crate::domain::outcome::Outcome;
+
+/// Conditions on a delivery; all that are given must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeliveryFilter {
+    /// Exactly these deliveries.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
+    /// The affiliate that is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affiliate: Option<String>,
+    /// Its postback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postback: Option<String>,
+    /// The event's type.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The delivery's state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// The reason that stands with the state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the last attempt came to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// The status code of the last attempt's response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
+    /// The event's transaction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<String>,
+    /// The event's click.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub click: Option<String>,
+    /// Events accepted at or after this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Events accepted before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// In which direction a list goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// The newest first.
+    #[default]
+    Newest,
+    /// The oldest first.
+    Oldest,
+}
+
+/// A condition that no delivery can meet because it is not well-formed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {value:?}: {why}")]
+pub struct InvalidFilter {
+    /// The condition.
+    pub field: &'static str,
+    /// Its value.
+    pub value: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// A filter whose values are well-formed.
+#[derive(Debug, Clone)]
+pub(super) struct Checked {
+    pub(super) ids: Vec<DeliveryId>,
+    pub(super) affiliate: Option<AffiliateId>,
+    pub(super) postback: Option<PostbackName>,
+    pub(super) state: Option<StateKind>,
+    pub(super) transaction: Option<TransactionId>,
+    pub(super) click: Option<ClickId>,
+    pub(super) filter: DeliveryFilter,
+}
+
+fn parsed<T, E: std::fmt::Display>(
+    field: &'static str,
+    value: Option<&String>,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<Option<T>, InvalidFilter> {
+    let invalid = |value: &String, why: E| InvalidFilter { field, value: value.clone(), why: why.to_string() };
+    value.map(|value| parse(value).map_err(|why| invalid(value, why))).transpose()
+}
+
+impl DeliveryFilter {
+    /// Whether it names no condition at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Checks that every value can be met.
+    ///
+    /// # Errors
+    /// The first value that cannot.
+    pub fn validate(&self) -> Result<(), InvalidFilter> {
+        self.check().map(drop)
+    }
+
+    pub(super) fn check(&self) -> Result<Checked, InvalidFilter> {
+        let states = || StateKind::ALL.map(StateKind::name).join(", ");
+        let outcomes = || Outcome::ALL.map(Outcome::name).join(", ");
+        parsed("type", self.kind.as_ref(), str::parse::<EventType>)?;
+        let ids = self.ids.iter().map(|id| parsed("delivery", Some(id), str::parse)).collect::<Result<Vec<_>, _>>()?;
+        parsed("outcome", self.outcome.as_ref(), |name| {
+            Outcome::ALL
+                .into_iter()
+                .find(|outcome| outcome.name() == name)
+                .ok_or_else(|| format!("use one of {}", outcomes()))
+        })?;
+        Ok(Checked {
+            ids: ids.into_iter().flatten().collect(),
+            affiliate: parsed("affiliate", self.affiliate.as_ref(), str::parse)?,
+            postback: parsed("postback", self.postback.as_ref(), str::parse)?,
+            state: parsed("state", self.state.as_ref(), |name| {
+                StateKind::parse(name).ok_or_else(|| format!("use one of {}", states()))
+            })?,
+            transaction: parsed("transaction", self.transaction.as_ref(), str::parse)?,
+            click: parsed("click", self.click.as_ref(), str::parse)?,
+            filter: self.clone(),
+        })
+    }
+}
+
+impl Checked {
+    pub(super) fn matches(&self, summary: &DeliverySummary) -> bool {
+        let wanted = &self.filter;
+        let same = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        let last = summary.last_attempt.as_ref();
+        same(&wanted.affiliate, &summary.affiliate)
+            && same(&wanted.postback, &summary.postback)
+            && same(&wanted.kind, &summary.kind)
+            && self.state.is_none_or(|state| state == summary.state)
+            && wanted.reason.as_deref().is_none_or(|reason| summary.reason.as_deref() == Some(reason))
+            && wanted.outcome.as_deref().is_none_or(|outcome| last.is_some_and(|last| last.outcome.name() == outcome))
+            && wanted.http_status.is_none_or(|code| last.is_some_and(|last| last.http_status == Some(code)))
+            && same(&wanted.transaction, &summary.transaction_id)
+            && wanted.click.as_deref().is_none_or(|click| summary.click_id.as_deref() == Some(click))
+            && wanted.since.is_none_or(|since| summary.accepted_at >= since)
+            && wanted.until.is_none_or(|until| summary.accepted_at < until)
+    }
+}
