@@ -1,1 +1,5 @@
-//! (being written)
+//! The configuration: from files to settings.
+
+mod settings;
+
+pub use settings::*;
