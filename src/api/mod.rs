@@ -1,1 +1,15 @@
-//! (being written)
+//! The HTTP face: producers hand events in, operators look and order.
+//!
+//! The same routes stand on the TCP listener, where a bearer token says who asks, and on the Unix socket,
+//! where the kernel does. Knows no file of the configuration and no engine of the outbox.
+
+mod auth;
+mod ingest;
+mod operate;
+mod problem;
+mod read;
+mod server;
+
+pub use auth::{Access, Identity};
+pub use problem::Problem;
+pub use server::{Listeners, ReloadReport, ReloadRequest, ServeError, State, bind, serve};

@@ -3,3 +3,8 @@
 mod settings;
 
 pub use settings::*;
+
+/// stub
+pub fn parse_rate(_t: &str) -> Option<crate::domain::affiliate::Rate> {
+    None
+}

@@ -7,6 +7,7 @@ mod attempt;
 mod breaker;
 mod dispatcher;
 mod intake;
+mod replay;
 mod scheduler;
 mod window;
 
@@ -14,4 +15,5 @@ pub use attempt::AttemptNote;
 pub use breaker::Breaker;
 pub use dispatcher::{AffiliateStatus, Dispatch, Parts, Routing, start};
 pub use intake::{Answer, Intake, IntakeRules, Producer, planned};
+pub use replay::{MAX_DELIVERIES, Refusal, ReplayRequest, ReplayState, ReplayView, Replays, Targets};
 pub use scheduler::{Ended, Route, Scheduler, Step};

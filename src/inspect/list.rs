@@ -188,11 +188,16 @@ fn walk_listed<'r>(reader: &'r Reader, checked: &Checked, state: StateKind, afte
     }))
 }
 
-/// The ids of all deliveries that meet a filter, oldest first, at most `most`.
+/// The ids of all deliveries that meet a filter and are in an eligible state, oldest first, at most `most`.
 ///
 /// # Errors
 /// When the filter is not well-formed or the store cannot be read.
-pub fn matching(reader: &Reader, filter: &DeliveryFilter, most: usize) -> Result<Vec<DeliveryId>, ListError> {
+pub fn matching(
+    reader: &Reader,
+    filter: &DeliveryFilter,
+    eligible: impl Fn(StateKind) -> bool,
+    most: usize,
+) -> Result<Vec<DeliveryId>, ListError> {
     let checked = filter.check()?;
     let mut ids = Vec::new();
     for found in source(reader, &checked, Direction::Oldest, None)? {
@@ -200,21 +205,13 @@ pub fn matching(reader: &Reader, filter: &DeliveryFilter, most: usize) -> Result
         if ids.len() == most || past_the_end(&checked, &record, Direction::Oldest) {
             break;
         }
-        if let Some(view) = reader.delivery_of(id, &record)?
-            && checked.matches(&DeliverySummary::new(&view, &record, false))
-        {
+        let Some(view) = reader.delivery_of(id, &record)? else { continue };
+        let meant = checked.matches(&DeliverySummary::new(&view, &record, false));
+        if meant && eligible(view.delivery.state.kind()) {
             ids.push(id);
         }
     }
     Ok(ids)
-}
-
-/// How many deliveries meet a filter, counting up to `most`.
-///
-/// # Errors
-/// When the filter is not well-formed or the store cannot be read.
-pub fn count(reader: &Reader, filter: &DeliveryFilter, most: usize) -> Result<usize, ListError> {
-    matching(reader, filter, most).map(|ids| ids.len())
 }
 
 /// A delivery with its event and history; `None` where there is none of that id.

@@ -9,6 +9,6 @@ mod stats;
 mod views;
 
 pub use filter::{DeliveryFilter, Direction, InvalidFilter};
-pub use list::{ListError, Page, count, list, matching, show};
+pub use list::{ListError, Page, list, matching, show};
 pub use stats::{AffiliateStats, PostbackStats, Stats, TotalStats, stats};
 pub use views::{AttemptView, DeliveryDetail, DeliverySummary, HistoryEntryView, LastAttempt, PauseView, TimingsView};

@@ -184,6 +184,20 @@ impl Outbox {
         self.failure.wait().await
     }
 
+    /// Whether events would be taken now.
+    ///
+    /// # Errors
+    /// When the outbox has stopped, is overloaded, or its disk is nearly full.
+    pub fn check_ready(&self) -> Result<(), OutboxError> {
+        if let Some(error) = self.failure.get() {
+            return Err(error);
+        }
+        if self.room.available_permits() == 0 {
+            return Err(OutboxError::Overloaded);
+        }
+        self.check_disk()
+    }
+
     /// Stores events with their deliveries; returns once they are durable.
     ///
     /// # Errors

@@ -1,0 +1,207 @@
+//! Looking: events, deliveries, affiliates, the state of everything.
+
+use axum::Json;
+use axum::extract::{Path, Query, State as Extract};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::auth::Identity;
+use super::problem::Problem;
+use super::server::State;
+use crate::config::Scope;
+use crate::domain::id::{DeliveryId, EventId};
+use crate::inspect::{self, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, Page, Stats};
+use crate::outbox::OutboxError;
+
+/// Deliveries of a page where nobody says how many.
+const PAGE: usize = 50;
+
+/// A list's query: the filter beside what pages it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    affiliate: Option<String>,
+    postback: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    state: Option<String>,
+    reason: Option<String>,
+    outcome: Option<String>,
+    http_status: Option<u16>,
+    transaction: Option<String>,
+    click: Option<String>,
+    since: Option<jiff::Timestamp>,
+    until: Option<jiff::Timestamp>,
+    #[serde(default)]
+    direction: Direction,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+/// Runs a read of the store where it may block.
+async fn blocking<T: Send + 'static>(read: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+    let failed = |error: tokio::task::JoinError| OutboxError::Stopped(error.to_string());
+    tokio::task::spawn_blocking(read).await.map_err(failed)?
+}
+
+/// `GET /v1/deliveries`
+pub(super) async fn deliveries(
+    Extract(state): Extract<State>,
+    identity: Identity,
+    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<Page<DeliverySummary>>, Problem> {
+    identity.require(Scope::Read)?;
+    let Query(query) = query.map_err(|error| Problem::malformed(error.body_text()))?;
+    if query.affiliate.is_none() && query.transaction.is_none() && query.click.is_none() {
+        identity.require_all_affiliates()?;
+    }
+    if let Some(affiliate) = &query.affiliate {
+        identity.require_affiliate(affiliate)?;
+    }
+    let ListQuery { direction, cursor, limit, .. } = query;
+    let filter = DeliveryFilter {
+        ids: Vec::new(),
+        affiliate: query.affiliate,
+        postback: query.postback,
+        kind: query.kind,
+        state: query.state,
+        reason: query.reason,
+        outcome: query.outcome,
+        http_status: query.http_status,
+        transaction: query.transaction,
+        click: query.click,
+        since: query.since,
+        until: query.until,
+    };
+    let outbox = state.outbox;
+    blocking(move || {
+        let in_flight = |id| outbox.is_claimed(id);
+        let limit = limit.unwrap_or(PAGE);
+        let mut page = inspect::list(outbox.reader(), &filter, direction, cursor.as_deref(), limit, &in_flight)?;
+        page.items.retain(|item| identity.may_see(&item.affiliate));
+        Ok(Json(page))
+    })
+    .await
+}
+
+/// `GET /v1/deliveries/{id}`
+pub(super) async fn delivery(
+    Extract(state): Extract<State>,
+    identity: Identity,
+    Path(id): Path<String>,
+) -> Result<Json<DeliveryDetail>, Problem> {
+    identity.require(Scope::Read)?;
+    let id: DeliveryId = parse_id(&id)?;
+    let outbox = state.outbox;
+    let found = blocking(move || Ok(inspect::show(outbox.reader(), id, outbox.is_claimed(id))?)).await?;
+    let found = found.filter(|detail| identity.may_see(&detail.delivery.affiliate));
+    found.map(Json).ok_or_else(|| Problem::not_found(format!("there is no delivery {id}")))
+}
+
+pub(super) fn parse_id<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error| Problem::not_found(format!("{text:?} is no id: {error}")))
+}
+
+/// `GET /v1/events/{id}`
+pub(super) async fn event(
+    Extract(state): Extract<State>,
+    identity: Identity,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    identity.require(Scope::Read)?;
+    let id: EventId = parse_id(&id)?;
+    let outbox = state.outbox;
+    blocking(move || {
+        let reader = outbox.reader();
+        let missing = || Problem::not_found(format!("there is no event {id}"));
+        let record = reader.event(id)?.ok_or_else(missing)?;
+        if !identity.may_see(record.event.affiliate_id.as_str()) {
+            return Err(missing());
+        }
+        let mut deliveries = Vec::new();
+        for ordinal in 0..u16::try_from(record.plan.len()).unwrap_or(u16::MAX) {
+            let delivery = DeliveryId { event: id, ordinal };
+            if let Some(view) = reader.delivery_of(delivery, &record)? {
+                deliveries.push(DeliverySummary::new(&view, &record, outbox.is_claimed(delivery)));
+            }
+        }
+        deliveries.retain(|delivery| identity.may_see(&delivery.affiliate));
+        Ok(Json(json!({
+            "event_id": id.to_string(),
+            "event": record.event.to_json(),
+            "source": record.source,
+            "accepted_at": record.accepted_at,
+            "deliveries": deliveries,
+        })))
+    })
+    .await
+}
+
+/// `GET /v1/stats`
+pub(super) async fn stats(Extract(state): Extract<State>, identity: Identity) -> Result<Json<Stats>, Problem> {
+    identity.require(Scope::Read)?;
+    let live = state.dispatch.status().await;
+    let (outbox, at) = (state.outbox, state.clock.now());
+    let mut stats = blocking(move || Ok(inspect::stats(outbox.reader(), at)?)).await?;
+    stats.in_flight = Some(live.iter().map(|status| status.in_flight as usize).sum());
+    for affiliate in &mut stats.affiliates {
+        let status = live.iter().find(|status| status.affiliate.as_str() == affiliate.affiliate);
+        affiliate.in_flight = status.map(|status| status.in_flight);
+        affiliate.breaker = status.map(|status| status.breaker.name().into());
+    }
+    stats.affiliates.retain(|affiliate| identity.may_see(&affiliate.affiliate));
+    Ok(Json(stats))
+}
+
+/// `GET /v1/affiliates`
+pub(super) async fn affiliates(Extract(state): Extract<State>, identity: Identity) -> Result<Json<Value>, Problem> {
+    identity.require(Scope::Read)?;
+    let rules = state.rules();
+    let pauses = state.outbox.reader().pauses();
+    let names = state.outbox.reader().postbacks();
+    let paused = |affiliate: &str, postback: &str| {
+        let found = names.iter().find(|(_, n)| n.affiliate.as_str() == affiliate && n.postback.as_str() == postback);
+        found.and_then(|(number, _)| pauses.get(number)).cloned().map(inspect::PauseView::from)
+    };
+    let shown = rules.routing.affiliates.values().filter(|affiliate| identity.may_see(affiliate.id.as_str()));
+    let items: Vec<Value> = shown
+        .map(|affiliate| {
+            let postbacks: Vec<Value> = affiliate
+                .postbacks
+                .iter()
+                .map(|postback| {
+                    let events = postback.wants.events.as_ref();
+                    let events = events.map(|kinds| kinds.iter().map(ToString::to_string).collect::<Vec<_>>());
+                    json!({
+                        "postback": postback.name.as_str(),
+                        "events": events,
+                        "receiver": postback.request.origin(),
+                        "method": postback.request.method(),
+                        "max_attempts": postback.retry.max_attempts(),
+                        "receiver_dedupes": postback.receiver_dedupes,
+                        "paused": paused(affiliate.id.as_str(), postback.name.as_str()),
+                    })
+                })
+                .collect();
+            json!({
+                "affiliate": affiliate.id.as_str(),
+                "name": affiliate.name,
+                "global": affiliate.global,
+                "concurrency": affiliate.limits.concurrency,
+                "postbacks": postbacks,
+            })
+        })
+        .collect();
+    Ok(Json(json!({ "items": items, "next_cursor": null })))
+}
+
+/// `GET /healthz`: the process runs.
+pub(super) async fn health() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: the outbox takes events.
+pub(super) async fn ready(Extract(state): Extract<State>) -> Result<&'static str, Problem> {
+    state.outbox.check_ready()?;
+    Ok("ready\n")
+}
