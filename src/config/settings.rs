@@ -1,0 +1,188 @@
+//! Settings: what a configuration means, checked and complete.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::domain::dictionary::Dictionary;
+use crate::domain::id::AffiliateId;
+use crate::domain::plan::Affiliates;
+
+/// A whole configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where events and deliveries are kept.
+    pub outbox: OutboxSettings,
+    /// Who may talk to the daemon, and where.
+    pub api: ApiSettings,
+    /// What is taken in.
+    pub ingest: IngestSettings,
+    /// Where requests may go.
+    pub egress: EgressSettings,
+    /// How much happens at once.
+    pub dispatch: DispatchSettings,
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// The event types there are.
+    pub dictionary: Arc<Dictionary>,
+    /// The affiliates, with the postbacks that are switched on.
+    pub affiliates: Affiliates,
+}
+
+/// Where events and deliveries are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxSettings {
+    /// The storage engine.
+    pub engine: EngineKind,
+    /// The directory.
+    pub path: PathBuf,
+    /// Bytes of memory for pages of the store.
+    pub cache: u64,
+    /// Bytes of disk that stay free: below it, nothing more is accepted.
+    pub keep_free: u64,
+    /// How long settled deliveries are kept.
+    pub retain: Retain,
+}
+
+/// A storage engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// sled 0.34, in process.
+    Sled,
+}
+
+/// How long settled deliveries are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retain {
+    /// Those that need nobody's attention any more.
+    pub delivered: Duration,
+    /// Dead letters.
+    pub dead: Duration,
+}
+
+/// Who may talk to the daemon, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiSettings {
+    /// The TCP address; port 0 picks one.
+    pub listen: Option<SocketAddr>,
+    /// The Unix socket.
+    pub socket: Option<PathBuf>,
+    /// Who holds a bearer token.
+    pub tokens: Vec<Token>,
+    /// Who is known on the Unix socket, beside root and the daemon's own user, who may do everything.
+    pub socket_users: Vec<SocketUser>,
+}
+
+/// The holder of a bearer token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Who holds it, for the log.
+    pub name: String,
+    /// SHA-256 of the token.
+    pub sha256: [u8; 32],
+    /// What it allows.
+    pub scopes: BTreeSet<Scope>,
+    /// The affiliates it is narrowed to; `None` for all.
+    pub affiliates: Option<BTreeSet<AffiliateId>>,
+}
+
+/// A user known on the Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketUser {
+    /// The user's number.
+    pub uid: u32,
+    /// The user's name, for the log.
+    pub name: String,
+    /// What the user may do.
+    pub scopes: BTreeSet<Scope>,
+}
+
+/// A thing that one may be allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Hand over events.
+    Ingest,
+    /// Look at events, deliveries and attempts.
+    Read,
+    /// Replay, cancel, hold and release deliveries.
+    Replay,
+    /// Pause and resume postbacks, reload the configuration.
+    Configure,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 4] = [Self::Ingest, Self::Read, Self::Replay, Self::Configure];
+
+    /// The scope's name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Read => "read",
+            Self::Replay => "replay",
+            Self::Configure => "configure",
+        }
+    }
+}
+
+/// What is taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IngestSettings {
+    /// What happens to an event whose affiliate is unknown.
+    pub unknown_affiliate: UnknownAffiliate,
+    /// Most events in a batch.
+    pub max_batch: usize,
+    /// Most bytes of a request's body.
+    pub max_body: u64,
+}
+
+/// What happens to an event whose affiliate is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownAffiliate {
+    /// It is refused.
+    Refuse,
+    /// It is kept as unrouted.
+    Accept,
+}
+
+/// Where requests may go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EgressSettings {
+    /// Networks that may be reached although they are private.
+    pub allow: Vec<IpNet>,
+    /// Ports that may be reached.
+    pub ports: Vec<u16>,
+}
+
+/// How much happens at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DispatchSettings {
+    /// Most attempts in flight, over all affiliates.
+    pub in_flight: usize,
+    /// Most bytes that are read of a response's body.
+    pub response_cap: u64,
+    /// How long attempts in flight may take to end when the daemon stops.
+    pub shutdown: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// The level, or a filter such as `info,postbackd::api=debug`.
+    pub level: String,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
