@@ -1,0 +1,86 @@
+//! Response rules: `[[postback.response]]`.
+
+use regex::bytes::RegexBuilder;
+
+use super::item::{Item, quoted};
+use super::json;
+use super::problem::Weight;
+use super::section::Section;
+use crate::domain::outcome::{Conditions, JsonCondition, ResponseRule, StatusRange, Verdict};
+
+/// Most rules of a postback.
+const MAX_RULES: usize = 64;
+/// Most bytes that a compiled pattern may take.
+const MAX_PATTERN_BYTES: usize = 1 << 20;
+
+/// Reads all rules of a postback, in order.
+pub(super) fn read(section: &mut Section<'_>) -> Vec<ResponseRule> {
+    let tables = section.sections("response");
+    if tables.len() > MAX_RULES {
+        let message = format!("has {} rules, at most {MAX_RULES} are allowed", tables.len());
+        section.locate("response").add(Weight::Error, message, "join rules with the same outcome");
+    }
+    let last = tables.len().saturating_sub(1);
+    let rules = tables.into_iter().enumerate().filter_map(|(index, table)| rule(table, index == last));
+    rules.collect()
+}
+
+fn rule(mut section: Section<'_>, last: bool) -> Option<ResponseRule> {
+    let choices = Verdict::ALL.map(|verdict| (verdict.outcome().name(), verdict));
+    let then = section.require("then", "say what the answer means, such as \"duplicate\" or \"rejected\"");
+    let then = then.and_then(|item| item.choose(&choices));
+    let when = section.require("when", "say which answers are meant, such as { status = \"409\" }");
+    let when = when.and_then(|item| {
+        let conditions = conditions(item.section()?);
+        let any = item.value.get_ref().as_table().is_some_and(toml::de::DeTable::is_empty);
+        if any && !last {
+            item.warn("matches every answer, so that no rule behind it is ever asked", "move it to the end");
+        }
+        Some(conditions)
+    });
+    section.finish();
+    Some(ResponseRule { when: when?, then: then? })
+}
+
+fn conditions(mut section: Section<'_>) -> Conditions {
+    let status = section.read("status", |item| {
+        let parse = |text: &str| StatusRange::parse_list(text).ok_or("is not a list of status codes");
+        item.parsed(parse, "write it like \"200\", \"2xx\", \"400-404\" or \"200,202\"")
+    });
+    let text = |item: &Item<'_>| item.filled_text().map(str::to_owned);
+    let conditions = Conditions {
+        status: status.unwrap_or_default(),
+        content_type: section.read("content_type", text),
+        body_contains: section.read("body_contains", text),
+        body_matches: section.read("body_matches", |item| {
+            let pattern = item.filled_text()?;
+            let built = RegexBuilder::new(pattern).size_limit(MAX_PATTERN_BYTES).build();
+            let explain = |error: regex::Error| match error {
+                regex::Error::CompiledTooBig(_) => "is too large a pattern".to_owned(),
+                // The last line says what is wrong; those before it draw where.
+                other => other.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+            };
+            let failed = |error| {
+                let message = format!("{} is not a regular expression: {}", quoted(pattern), explain(error));
+                item.fault(message, "correct the pattern; a literal text goes into body_contains");
+            };
+            built.map_err(failed).ok()
+        }),
+        json: section.read("json", |item| json_condition(item.section()?)),
+    };
+    section.finish();
+    conditions
+}
+
+fn json_condition(mut section: Section<'_>) -> Option<JsonCondition> {
+    let pointer = section.require("pointer", "write a JSON pointer such as \"/code\"").and_then(|item| {
+        let parse = |text: &str| match text.is_empty() || text.starts_with('/') {
+            true => Ok(text.to_owned()),
+            false => Err("is not a JSON pointer"),
+        };
+        item.parsed(parse, "begin with a slash, such as \"/code\" or \"/errors/0/name\"")
+    });
+    let equals = section.read("equals", |item| json::value(item));
+    section.finish();
+    Some(JsonCondition { pointer: pointer?, equals })
+}
