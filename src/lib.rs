@@ -19,6 +19,8 @@ pub mod api;
 
 pub mod ops;
 
+pub mod app;
+
 pub mod receiver;
 
 pub mod cli;

@@ -36,6 +36,8 @@ pub struct Routing {
     pub affiliates: Affiliates,
     /// Most attempts in flight at once.
     pub slots: usize,
+    /// The wire, with its egress policy.
+    pub transport: Transport,
 }
 
 impl Routing {
@@ -95,8 +97,6 @@ impl Dispatch {
 pub struct Parts {
     /// The store.
     pub outbox: Outbox,
-    /// The wire.
-    pub transport: Transport,
     /// The time.
     pub clock: SharedClock,
     /// The configuration as it changes.
@@ -124,7 +124,7 @@ pub fn start(parts: Parts) -> (Dispatch, tokio::task::JoinHandle<()>) {
     let (reports, reported) = mpsc::unbounded_channel();
     let routing = parts.routing.borrow().clone();
     let attempter =
-        Attempter { outbox: parts.outbox.clone(), transport: parts.transport.clone(), clock: parts.clock.clone() };
+        Attempter { outbox: parts.outbox.clone(), transport: routing.transport.clone(), clock: parts.clock.clone() };
     let dispatcher = Dispatcher {
         scheduler: Scheduler::new(routing.slots),
         routing,
@@ -187,6 +187,7 @@ impl Dispatcher {
             routes.push(Route { postback: number, affiliate: name.affiliate, paused: pauses.contains_key(&number) });
         }
         let routing = Arc::clone(&self.routing);
+        self.attempter.transport = routing.transport.clone();
         let now = self.now();
         self.scheduler.configure(routing.slots, &routes, |affiliate| routing.limits(affiliate), now);
     }

@@ -3,3 +3,5 @@
 pub mod clock;
 pub mod environment;
 pub mod random;
+pub mod systemd;
+pub mod telemetry;

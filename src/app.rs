@@ -1,0 +1,254 @@
+//! The composition root: the only place that sees everything.
+//!
+//! Puts store, wire, dispatcher and API together, keeps them in step with the configuration, and takes them
+//! down in the order that loses nothing: no new events, no new sends, what is in flight, the store.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, ReloadReport, ReloadRequest, ServeError};
+use crate::config::{self, Problem, Settings, UnknownAffiliate};
+use crate::dispatch::{self, Dispatch, Intake, IntakeRules, Replays, Routing};
+use crate::ops::clock::{SharedClock, SystemClock};
+use crate::ops::systemd;
+use crate::outbox::{EngineError, Options, Outbox, OutboxError, SledEngine};
+use crate::transport::{EgressPolicy, Transport, TransportError, TransportOptions};
+
+/// Why the daemon cannot run, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The store cannot be opened.
+    #[error("opening the outbox")]
+    Engine(#[from] EngineError),
+    /// The store is damaged, or it stopped.
+    #[error("the outbox failed")]
+    Outbox(#[from] OutboxError),
+    /// The wire cannot be set up.
+    #[error("setting up the transport")]
+    Transport(#[from] TransportError),
+    /// A listener cannot be bound.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// Signals cannot be received.
+    #[error("listening for signals")]
+    Signals(#[source] std::io::Error),
+}
+
+/// A running daemon.
+#[allow(missing_debug_implementations, reason = "parts of it have nothing to show")]
+pub struct Daemon {
+    outbox: Outbox,
+    dispatch: Dispatch,
+    address: Option<SocketAddr>,
+    live: Live,
+    reloads: mpsc::Receiver<ReloadRequest>,
+    ingest_stop: CancellationToken,
+    dispatch_stop: CancellationToken,
+    serving: JoinHandle<()>,
+    dispatching: JoinHandle<()>,
+}
+
+/// The configuration in use, and who is told when it changes.
+struct Live {
+    path: Option<PathBuf>,
+    settings: watch::Sender<Arc<Settings>>,
+    rules: watch::Sender<Arc<IntakeRules>>,
+    routing: watch::Sender<Arc<Routing>>,
+}
+
+fn routing(settings: &Settings) -> Result<Arc<Routing>, TransportError> {
+    let egress = EgressPolicy { allow: settings.egress.allow.clone(), ports: settings.egress.ports.clone() };
+    let response_cap = usize::try_from(settings.dispatch.response_cap).unwrap_or(usize::MAX);
+    let transport = Transport::new(&TransportOptions { egress, response_cap })?;
+    Ok(Arc::new(Routing { affiliates: settings.affiliates.clone(), slots: settings.dispatch.in_flight, transport }))
+}
+
+fn intake_rules(settings: &Settings, routing: &Arc<Routing>) -> Arc<IntakeRules> {
+    Arc::new(IntakeRules {
+        dictionary: Arc::clone(&settings.dictionary),
+        accept_unknown_affiliates: settings.ingest.unknown_affiliate == UnknownAffiliate::Accept,
+        routing: Arc::clone(routing),
+    })
+}
+
+impl Daemon {
+    /// Starts a daemon. `path` is where its configuration is read anew from; without it, it cannot be.
+    ///
+    /// # Errors
+    /// When the store cannot be opened, the wire set up or a listener bound. Nothing is left running then.
+    pub async fn start(settings: Settings, path: Option<PathBuf>) -> Result<Self, AppError> {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let engine = SledEngine::open(&settings.outbox.path, settings.outbox.cache)?;
+        let keep_free = Some((settings.outbox.path.clone(), settings.outbox.keep_free));
+        let outbox = Outbox::open(Arc::new(engine), Options { clock: Arc::clone(&clock), keep_free })?;
+        let listeners = api::bind(&settings).await?;
+        let address = listeners.address();
+        let routing = routing(&settings)?;
+        let rules = intake_rules(&settings, &routing);
+        let settings = Arc::new(settings);
+        let live = Live {
+            path,
+            settings: watch::Sender::new(settings),
+            rules: watch::Sender::new(rules),
+            routing: watch::Sender::new(routing),
+        };
+        let (ingest_stop, dispatch_stop) = (CancellationToken::new(), CancellationToken::new());
+        let (dispatch, dispatching) = dispatch::start(dispatch::Parts {
+            outbox: outbox.clone(),
+            clock: Arc::clone(&clock),
+            routing: live.routing.subscribe(),
+            stop: dispatch_stop.clone(),
+        });
+        let (reload, reloads) = mpsc::channel(4);
+        let state = api::State {
+            outbox: outbox.clone(),
+            intake: Intake::new(outbox.clone(), Arc::clone(&clock)),
+            dispatch: dispatch.clone(),
+            replays: Replays::new(outbox.clone(), Arc::clone(&clock), ingest_stop.clone()),
+            settings: live.settings.subscribe(),
+            rules: live.rules.subscribe(),
+            reload,
+            clock,
+            producers: Arc::default(),
+        };
+        let serving = tokio::spawn(api::serve(listeners, state, ingest_stop.clone()));
+        Ok(Self { outbox, dispatch, address, live, reloads, ingest_stop, dispatch_stop, serving, dispatching })
+    }
+
+    /// The TCP address it listens on.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Its store.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Its dispatcher.
+    pub fn dispatch(&self) -> &Dispatch {
+        &self.dispatch
+    }
+
+    /// Takes the daemon down: no new events, no new sends, what is in flight within the deadline, the store.
+    pub async fn stop(self) {
+        let deadline = self.live.settings.borrow().dispatch.shutdown;
+        self.ingest_stop.cancel();
+        self.dispatch_stop.cancel();
+        let (serving, dispatching) = (self.serving, self.dispatching);
+        let ended = async {
+            let _ = serving.await;
+            let _ = dispatching.await;
+        };
+        if tokio::time::timeout(deadline, ended).await.is_err() {
+            tracing::warn!(?deadline, "attempts are still in flight; they are sent again after the next start");
+        }
+        self.outbox.close().await;
+    }
+}
+
+impl Live {
+    /// Reads the configuration anew, and takes it over whole or not at all.
+    fn reload(&self) -> ReloadReport {
+        let Some(path) = &self.path else { return Err(vec!["this daemon was not started from a file".into()]) };
+        let loaded = config::load(path).map_err(|problems| shown(&problems.0))?;
+        let mut warnings = shown(&loaded.warnings);
+        let old = self.settings.borrow().clone();
+        let fixed = [
+            ("[outbox]", old.outbox != loaded.settings.outbox),
+            ("[api] listen", old.api.listen != loaded.settings.api.listen),
+            ("[api] socket", old.api.socket != loaded.settings.api.socket),
+            ("[log]", old.log != loaded.settings.log),
+        ];
+        let changed = fixed.into_iter().filter(|(_, changed)| *changed);
+        warnings.extend(changed.map(|(key, _)| format!("{key} has changed: that needs a restart")));
+        let routing = routing(&loaded.settings).map_err(|error| vec![error.to_string()])?;
+        self.rules.send_replace(intake_rules(&loaded.settings, &routing));
+        self.routing.send_replace(routing);
+        self.settings.send_replace(Arc::new(loaded.settings));
+        Ok(warnings)
+    }
+}
+
+fn shown(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}
+
+/// Runs the daemon until a signal or a failure ends it.
+///
+/// # Errors
+/// When it cannot start, or its store fails.
+pub async fn run(settings: Settings, path: &Path) -> Result<(), AppError> {
+    let mut signals = Signals::new().map_err(AppError::Signals)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(AppError::Signals)?;
+    let mut daemon = Daemon::start(settings, Some(path.to_path_buf())).await?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        address = daemon.address.map(|address| address.to_string()),
+        socket = daemon.live.settings.borrow().api.socket.as_ref().map(|path| path.display().to_string()),
+        "daemon.ready"
+    );
+    systemd::ready();
+    let outbox = daemon.outbox.clone();
+    let failed = outbox.failed();
+    tokio::pin!(failed);
+    let failure = loop {
+        tokio::select! {
+            error = &mut failed => break Some(error),
+            () = signals.stop() => break None,
+            _ = hangup.recv() => log_reload(&daemon.live.reload()),
+            Some(answer) = daemon.reloads.recv() => {
+                let report = daemon.live.reload();
+                log_reload(&report);
+                let _ = answer.send(report);
+            }
+        }
+    };
+    systemd::stopping();
+    if let Some(error) = failure {
+        tracing::error!(%error, "the outbox has failed: nothing is acknowledged any more, the daemon ends");
+        daemon.ingest_stop.cancel();
+        daemon.dispatch_stop.cancel();
+        // Requests under way are told; what is in flight is found scheduled at the next start.
+        let _ = tokio::time::timeout(Duration::from_secs(2), daemon.serving).await;
+        return Err(error.into());
+    }
+    tracing::info!("daemon.stopping");
+    tokio::select! {
+        () = daemon.stop() => tracing::info!("daemon.stopped"),
+        () = signals.stop() => tracing::warn!("daemon.stopped at once, by a second signal"),
+    }
+    Ok(())
+}
+
+fn log_reload(report: &ReloadReport) {
+    match report {
+        Ok(warnings) => tracing::info!(?warnings, "configuration.reloaded"),
+        Err(errors) => tracing::error!(?errors, "configuration.refused; the one in use stays"),
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
