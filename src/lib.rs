@@ -23,4 +23,6 @@ pub mod app;
 
 pub mod receiver;
 
+pub mod demo;
+
 pub mod cli;

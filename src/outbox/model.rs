@@ -216,6 +216,12 @@ impl Counts {
         StateKind::ALL.into_iter().filter(|kind| !kind.is_settled()).map(|kind| self.of(kind)).sum()
     }
 
+    /// The counts with one more delivery in a state.
+    #[must_use]
+    pub fn with_one_more(self, kind: StateKind) -> Self {
+        self.moved(None, kind)
+    }
+
     pub(super) fn moved(mut self, from: Option<StateKind>, to: StateKind) -> Self {
         if let Some(count) = from.and_then(|kind| self.0.get_mut(kind as usize)) {
             *count = count.saturating_sub(1);

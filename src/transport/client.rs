@@ -264,3 +264,11 @@ impl Resolve for EgressResolver {
         })
     }
 }
+
+/// A client for our own API: the same TLS, but none of the rules for receivers.
+///
+/// # Errors
+/// When TLS or the client cannot be set up.
+pub fn api_client() -> Result<reqwest::ClientBuilder, TransportError> {
+    Ok(Client::builder().tls_backend_preconfigured(tls::client_config()?).no_proxy())
+}

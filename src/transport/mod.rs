@@ -8,5 +8,5 @@ mod egress;
 mod phases;
 mod tls;
 
-pub use client::{Exchange, Received, SendFailure, Transport, TransportError, TransportOptions};
+pub use client::{Exchange, Received, SendFailure, Transport, TransportError, TransportOptions, api_client};
 pub use egress::{EgressPolicy, Forbidden};
