@@ -112,7 +112,8 @@ fn breaker(mut section: Section<'_>) -> Option<BreakerPolicy> {
     let open = section.read("open", |item| item.duration(bounds)).unwrap_or(BREAKER.open);
     let max_open = max_open.unwrap_or(BREAKER.max_open.max(open));
     if open > max_open {
-        let message = format!("({}) is longer than max_open", quantity::show_duration(open));
+        let [open, max_open] = [open, max_open].map(quantity::show_duration);
+        let message = format!("is {open}, longer than max_open ({max_open})");
         section.locate("open").add(Weight::Error, message, "shorten open, or raise max_open");
     }
     section.finish();

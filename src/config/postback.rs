@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::affiliate::{self, Surroundings};
+use super::compile;
 use super::item::{Item, quoted};
 use super::lint;
 use super::problem::Weight;
@@ -48,8 +49,8 @@ pub(super) fn read<'a>(own: Section<'a>, owner: Owner<'_, 'a>, surroundings: Sur
     // A default is compiled where a postback takes it: only there are its secrets known.
     let source = source.filter(|_| name.is_some() || !section.is_partial());
     let compiled = source.and_then(|source| {
-        let place = request::Place { section: &section, declared: owner.secrets, enabled, surroundings };
-        request::compile(source, &place)
+        let place = compile::Place { section: &section, declared: owner.secrets, enabled, surroundings };
+        compile::compile(source, &place)
     });
     let postback = compiled.and_then(|compiled| {
         let postback = Postback {
@@ -65,7 +66,13 @@ pub(super) fn read<'a>(own: Section<'a>, owner: Owner<'_, 'a>, surroundings: Sur
             timeouts,
             receiver_dedupes,
         };
-        lint::postback(&postback, &compiled.macros, &section, surroundings.dictionary);
+        lint::check(&lint::Subject {
+            postback: &postback,
+            source: &compiled.source,
+            names_delivery: compiled.names_delivery,
+            section: &section,
+            dictionary: surroundings.dictionary,
+        });
         Some(postback)
     });
     section.finish();
@@ -150,11 +157,8 @@ fn timeouts(section: &mut Section<'_>) -> Timeouts {
     let mut within_total = |key: &'static str, default: Duration| {
         let Some(given) = section.read(key, |item| item.duration(bounds.clone())) else { return default.min(total) };
         if given > total {
-            let message = format!(
-                "({}) is longer than total ({})",
-                quantity::show_duration(given),
-                quantity::show_duration(total)
-            );
+            let [given, total] = [given, total].map(quantity::show_duration);
+            let message = format!("is {given}, longer than total ({total})");
             section.locate(key).add(Weight::Error, message, format!("shorten {key}, or raise total"));
         }
         given

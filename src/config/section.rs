@@ -32,8 +32,8 @@ pub(super) struct Section<'a> {
 pub(super) struct Layer<'a> {
     document: &'a Document<'a>,
     table: &'a DeTable<'a>,
-    /// Where it begins; `None` for a file as a whole.
-    offset: Option<usize>,
+    /// Where it begins.
+    offset: usize,
     path: String,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Layer<'a> {
 pub(super) struct Spot<'a> {
     document: &'a Document<'a>,
     report: &'a Report,
-    offset: Option<usize>,
+    offset: usize,
     path: String,
 }
 
@@ -61,14 +61,14 @@ impl<'a> Layer<'a> {
 
     fn item(&self, key: &str, report: &'a Report) -> Option<Item<'a>> {
         let value = self.table.get(key)?;
-        Some(Item { document: self.document, report, value, path: self.path_of(key) })
+        Some(Item { document: self.document, report, value, path: self.path_of(&shown_key(key)) })
     }
 }
 
 impl<'a> Section<'a> {
     /// The table that a whole file is.
     pub(super) fn root(document: &'a Document<'a>, report: &'a Report) -> Self {
-        let layer = Layer { document, table: document.root(), offset: None, path: String::new() };
+        let layer = Layer { document, table: document.root(), offset: 0, path: String::new() };
         Self {
             own: layer,
             behind: Vec::new(),
@@ -82,7 +82,7 @@ impl<'a> Section<'a> {
     /// The table that a value is, if it is one.
     pub(super) fn of(item: &Item<'a>) -> Option<Self> {
         let table = item.value.get_ref().as_table()?;
-        let offset = Some(item.value.span().start);
+        let offset = item.value.span().start;
         let layer = Layer { document: item.document, table, offset, path: item.path.clone() };
         let partial = item.document.is_broken();
         Some(Self {
@@ -215,7 +215,7 @@ impl<'a> Section<'a> {
                     None => format!("known here: {}", self.known.iter().copied().collect::<Vec<_>>().join(", ")),
                 };
                 let path = layer.path_of(&shown_key(name));
-                let place = Place { offset: Some(key.span().start), key: &path };
+                let place = Place { offset: key.span().start, key: &path };
                 layer.document.add(self.report, Weight::Error, place, "is not a known key".into(), remedy);
             }
         }
@@ -234,7 +234,7 @@ impl<'a> Section<'a> {
             .find_map(|layer| {
                 let (offset, path) = walk(layer.table, dotted)?;
                 let path = layer.path_of(&path);
-                Some(Spot { document: layer.document, report: self.report, offset: Some(offset), path })
+                Some(Spot { document: layer.document, report: self.report, offset, path })
             })
             .unwrap_or_else(|| self.spot(dotted))
     }
@@ -245,7 +245,7 @@ impl<'a> Section<'a> {
             .find_map(|layer| {
                 let (offset, path) = table_text(layer.table, word)?;
                 let path = layer.path_of(&path);
-                Some(Spot { document: layer.document, report: self.report, offset: Some(offset), path })
+                Some(Spot { document: layer.document, report: self.report, offset, path })
             })
             .unwrap_or_else(|| self.spot(""))
     }
