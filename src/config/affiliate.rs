@@ -81,7 +81,7 @@ fn id(root: &mut Section<'_>, document: &Document<'_>) -> Option<AffiliateId> {
 }
 
 const BREAKER: BreakerPolicy =
-    BreakerPolicy { failures: 10, open: Duration::from_secs(30), max_open: Duration::from_secs(600) };
+    BreakerPolicy { failures: 10, open: Duration::from_secs(30), max_open: Duration::from_mins(10) };
 
 fn limits<'a>(root: &mut Section<'a>, defaults: Option<&Section<'a>>) -> Limits {
     let behind = defaults.and_then(|defaults| defaults.clone().section("limits"));
@@ -105,7 +105,7 @@ pub(super) fn read_limits(mut section: Section<'_>) -> Limits {
 }
 
 fn breaker(mut section: Section<'_>) -> Option<BreakerPolicy> {
-    let bounds = Duration::from_secs(1)..=Duration::from_secs(86_400);
+    let bounds = Duration::from_secs(1)..=Duration::from_hours(24);
     let failures = section.read("failures", |item| u32::try_from(item.integer(0..=1000)?).ok());
     let failures = failures.unwrap_or(BREAKER.failures);
     let max_open = section.read("max_open", |item| item.duration(bounds.clone()));

@@ -27,7 +27,10 @@ pub(super) fn read<'a>(section: &mut Section<'a>, name: Option<&PostbackName>) -
     let method = section.require("method", "write \"GET\" or \"POST\"").and_then(|item| item.text());
     let url = section.require("url", "write the URL that the partner gave you");
     let url = url.and_then(|item| item.filled_text());
-    let headers = section.section("headers").map(|section| pairs(&section)).unwrap_or_default();
+    let headers = section
+        .section("headers")
+        .map(|section| texts(section.entries_by(str::to_ascii_lowercase)))
+        .unwrap_or_default();
     let body = section.get("body").map_or(Some(BodySource::None), |item| body(item.section()?));
     let delimiters = section.get("delimiters").map(|item| {
         let styles = Delimiters::ALL.map(Delimiters::name).map(|style| format!("{style:?}")).join(", ");
@@ -55,8 +58,12 @@ pub(super) fn read<'a>(section: &mut Section<'a>, name: Option<&PostbackName>) -
 
 /// A table of names and texts.
 fn pairs(section: &Section<'_>) -> Vec<(String, String)> {
+    texts(section.entries())
+}
+
+fn texts(entries: Vec<(&str, Item<'_>)>) -> Vec<(String, String)> {
     let pair = |(name, item): (&str, Item<'_>)| Some((name.to_owned(), item.text()?.to_owned()));
-    section.entries().into_iter().filter_map(pair).collect()
+    entries.into_iter().filter_map(pair).collect()
 }
 
 fn on_empty(section: &Section<'_>) -> BTreeMap<String, OnEmpty> {

@@ -163,14 +163,21 @@ impl<'a> Section<'a> {
 
     /// Takes all keys, in the order of the file; those of the first layer come first.
     pub(super) fn entries(&self) -> Vec<(&'a str, Item<'a>)> {
+        self.entries_by(str::to_owned)
+    }
+
+    /// Takes all keys; one gives way to another of a layer before it whose `identity` is the same.
+    pub(super) fn entries_by(&self, identity: impl Fn(&str) -> String) -> Vec<(&'a str, Item<'a>)> {
         let mut seen = BTreeSet::new();
         let mut found = Vec::new();
         for layer in self.layers() {
             let mut keys: Vec<_> = layer.table.keys().collect();
             keys.sort_by_key(|key| key.span().start);
+            let before = seen.clone();
             for key in keys {
                 let name: &str = key.get_ref();
-                if seen.insert(name)
+                seen.insert(identity(name));
+                if !before.contains(&identity(name))
                     && let Some(item) = layer.item(name, self.report)
                 {
                     found.push((name, item));

@@ -33,11 +33,11 @@ fn what_is_not_said_has_the_documented_default() {
 #[test]
 fn a_postback_overrides_defaults_key_by_key() {
     let daemon = format!(
-        "{DAEMON}[defaults]\nreceiver_dedupes = false\nheaders = {{ a = \"1\", b = \"2\" }}\n[defaults.timeout]\n\
+        "{DAEMON}[defaults]\nreceiver_dedupes = false\nheaders = {{ a = \"1\", X-B = \"2\" }}\n[defaults.timeout]\n\
          connect = \"2s\"\ntotal = \"20s\"\n[defaults.retry]\nschedule = [\"1s\", \"2s\"]\njitter = \"none\"\n\
          [defaults.limits]\nconcurrency = 3\nrate = \"5/s\"\nbreaker = {{ failures = 0 }}\n"
     );
-    let own = "headers = { b = \"3\" }\ntimeout = { total = \"9s\" }\n";
+    let own = "headers = { x-b = \"3\" }\ntimeout = { total = \"9s\" }\n";
     let shop = Shop::new().file("postbackd.toml", &daemon).file("affiliates/acme.toml", &affiliate_with(own));
     let loaded = shop.sound();
     let read = postback(&loaded, "acme", "p");

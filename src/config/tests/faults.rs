@@ -60,7 +60,7 @@ params.country = { type = "string", max_lenght = 2 }             # !deposit.para
 description = "x"
 "#;
 
-const BROKEN_AFFILIATE: &str = r##"id = "acme"                   # !name
+const BROKEN_AFFILIATE: &str = r#"id = "acme"                   # !name
 colour = "red"                                                   # !colour
 
 [limits]
@@ -133,7 +133,7 @@ algorithm = "hmac-sha256"
 secret = { env = "KEY" }
 message = "{boddy}"                                              # !postback[4].signature.message
 place = { header = "X-Sig", encoding = "hexx" }                  # !postback[4].signature.place.encoding
-"##;
+"#;
 
 /// What the markers of a file announce.
 fn announced(file: &str, text: &str) -> Vec<String> {
@@ -221,18 +221,10 @@ fn an_affiliate_is_named_after_its_file() {
 #[test]
 fn more_postbacks_than_one_event_may_have_deliveries_are_refused() {
     let many = |id: &str, global: bool, count: usize| {
-        let mut text = format!("id = \"{id}\"\nname = \"x\"\nglobal = {global}\n");
-        for index in 0..count {
-            text.push_str(
-                &affiliate_with("")
-                    .lines()
-                    .skip(2)
-                    .map(|line| format!("{line}\n"))
-                    .collect::<String>()
-                    .replace("\"p\"", &format!("\"p{index}\"")),
-            );
-        }
-        text
+        let text = affiliate_with("");
+        let postback = &text[text.find("[[postback]]").unwrap()..];
+        let postbacks: Vec<_> = (0..count).map(|index| postback.replace("\"p\"", &format!("\"p{index}\""))).collect();
+        format!("id = \"{id}\"\nname = \"x\"\nglobal = {global}\n{}", postbacks.join("\n"))
     };
     let shop = Shop::new()
         .file("affiliates/all.toml", &many("all", true, 200))
