@@ -157,8 +157,16 @@ impl<'a> Section<'a> {
 
     /// Takes an array of tables, such as `[[postback]]`.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
-        let entries = self.get(key).and_then(|item| item.list()).unwrap_or_default();
-        entries.iter().filter_map(Item::section).collect()
+        let Some(item) = self.get(key) else { return Vec::new() };
+        if item.value.get_ref().is_table() {
+            item.fault(
+                "is one table where there may be several",
+                format!("write its header as [[{key}]], in two brackets"),
+            );
+            // Its own faults are worth knowing all the same.
+            return item.section().into_iter().collect();
+        }
+        item.list().unwrap_or_default().iter().filter_map(Item::section).collect()
     }
 
     /// Takes all keys, in the order of the file; those of the first layer come first.

@@ -234,6 +234,15 @@ fn more_postbacks_than_one_event_may_have_deliveries_are_refused() {
 }
 
 #[test]
+fn a_postback_in_single_brackets_is_explained() {
+    let text = affiliate_with("").replace("[[postback]]", "[postback]").replace("GET", "GETT");
+    let errors = Shop::new().file("affiliates/acme.toml", &text).errors();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(errors[0].starts_with("affiliates/acme.toml:3: postback: ") && errors[0].contains("[[postback]]"));
+    assert!(errors[1].starts_with("affiliates/acme.toml:6: postback.method: "), "{errors:?}");
+}
+
+#[test]
 fn other_files_of_the_directory_are_left_alone() {
     let shop = Shop::new()
         .file("affiliates/.acme.toml", "?")
@@ -300,4 +309,17 @@ fn the_dictionary_may_be_used_in_templates_and_nothing_else() {
             "affiliates/acme.toml:8: postback[0].headers.b: \"params.contry\" is a parameter that no event type has; did you mean \"params.country\"?"
         ]
     );
+}
+
+#[test]
+fn a_file_cut_off_anywhere_is_read_without_panic() {
+    let whole = std::fs::read_to_string(super::shipped_directory().join("affiliates/acme.toml")).unwrap();
+    let mut shop = Shop::new();
+    let cuts = (0..whole.len()).step_by(97).filter(|cut| whole.is_char_boundary(*cut));
+    for cut in cuts {
+        shop = shop.file("affiliates/acme.toml", &whole[..cut]);
+        if let Err(problems) = shop.load() {
+            assert!(!problems.0.is_empty());
+        }
+    }
 }
