@@ -81,7 +81,7 @@ fn id(root: &mut Section<'_>, document: &Document<'_>) -> Option<AffiliateId> {
 }
 
 const BREAKER: BreakerPolicy =
-    BreakerPolicy { failures: 10, open: Duration::from_secs(30), max_open: Duration::from_secs(600) };
+    BreakerPolicy { failures: 10, open: Duration::from_secs(30), max_open: Duration::from_mins(10) };
 
 fn limits<'a>(root: &mut Section<'a>, defaults: Option<&Section<'a>>) -> Limits {
     let behind = defaults.and_then(|defaults| defaults.clone().section("limits"));
@@ -105,14 +105,15 @@ pub(super) fn read_limits(mut section: Section<'_>) -> Limits {
 }
 
 fn breaker(mut section: Section<'_>) -> Option<BreakerPolicy> {
-    let bounds = Duration::from_secs(1)..=Duration::from_secs(86_400);
+    let bounds = Duration::from_secs(1)..=Duration::from_hours(24);
     let failures = section.read("failures", |item| u32::try_from(item.integer(0..=1000)?).ok());
     let failures = failures.unwrap_or(BREAKER.failures);
     let max_open = section.read("max_open", |item| item.duration(bounds.clone()));
     let open = section.read("open", |item| item.duration(bounds)).unwrap_or(BREAKER.open);
     let max_open = max_open.unwrap_or(BREAKER.max_open.max(open));
     if open > max_open {
-        let message = format!("({}) is longer than max_open", quantity::show_duration(open));
+        let [open, max_open] = [open, max_open].map(quantity::show_duration);
+        let message = format!("is {open}, longer than max_open ({max_open})");
         section.locate("open").add(Weight::Error, message, "shorten open, or raise max_open");
     }
     section.finish();

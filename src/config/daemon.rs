@@ -17,8 +17,8 @@ use super::settings::{
 };
 use crate::domain::id::AffiliateId;
 
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(86_400);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
@@ -251,7 +251,7 @@ fn dispatch(section: Option<Section<'_>>) -> DispatchSettings {
     let Some(mut section) = section else { return settings };
     set(&mut settings.in_flight, section.get("in_flight").and_then(|item| count(&item, 1..=10_000)));
     set(&mut settings.response_cap, section.get("response_cap").and_then(|item| item.size(1 << 10..=MIB)));
-    let bounds = Duration::from_secs(1)..=Duration::from_secs(600);
+    let bounds = Duration::from_secs(1)..=Duration::from_mins(10);
     set(&mut settings.shutdown, section.get("shutdown").and_then(|item| item.duration(bounds)));
     section.finish();
     settings

@@ -66,7 +66,7 @@ impl<'s> Document<'s> {
             let line = error.span().map(|span| document.line(span.start));
             if line.is_none_or(|line| document.broken.insert(line)) {
                 let message = format!("is not TOML here: {}", error.message());
-                let remedy = "correct the syntax; text stands in double quotes".into();
+                let remedy = "correct the syntax (text stands in double quotes)".into();
                 let problem = Problem {
                     file: document.path.into(),
                     line,
@@ -107,9 +107,9 @@ impl<'s> Document<'s> {
 
     /// Reports a problem at an offset, unless its line is not even TOML.
     pub(super) fn add(&self, report: &Report, weight: Weight, place: Place<'_>, message: String, remedy: String) {
-        let line = place.offset.map(|offset| self.line(offset));
-        if line.is_none_or(|line| !self.broken.contains(&line)) {
-            let problem = Problem { file: self.path.into(), line, key: place.key.into(), message, remedy };
+        let line = self.line(place.offset);
+        if !self.broken.contains(&line) {
+            let problem = Problem { file: self.path.into(), line: Some(line), key: place.key.into(), message, remedy };
             report.add(weight, problem);
         }
     }
@@ -118,8 +118,8 @@ impl<'s> Document<'s> {
 /// A place in a document.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'k> {
-    /// The byte at which it begins; `None` for the file as a whole.
-    pub(super) offset: Option<usize>,
+    /// The byte at which it begins.
+    pub(super) offset: usize,
     /// The key's path.
     pub(super) key: &'k str,
 }

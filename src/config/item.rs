@@ -30,7 +30,7 @@ pub(super) struct Item<'a> {
 
 impl<'a> Item<'a> {
     fn add(&self, weight: Weight, message: impl Into<String>, remedy: impl Into<String>) {
-        let place = Place { offset: Some(self.value.span().start), key: &self.path };
+        let place = Place { offset: self.value.span().start, key: &self.path };
         self.document.add(self.report, weight, place, message.into(), remedy.into());
     }
 

@@ -3,38 +3,55 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::item::quoted;
 use super::problem::Weight;
-use super::quantity;
 use super::section::Section;
 use crate::domain::dictionary::{Dictionary, Reverses};
 use crate::domain::id::EventType;
+use crate::domain::money::Currency;
 use crate::domain::postback::Postback;
-use crate::domain::request::RequestTemplate;
+use crate::domain::request::{BodySource, RequestSource, RequestTemplate};
+use crate::domain::template::Expression;
 
 /// Clicks are kept for 30 to 90 days by most receivers.
-const CLICK_LIFE: Duration = Duration::from_secs(30 * 86_400);
+const CLICK_LIFE: Duration = Duration::from_secs(30 * DAY_SECONDS);
+const DAY_SECONDS: u64 = 86_400;
+/// Less time than this, and answers of a busy receiver are missed.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Fewest characters of a value that is taken for a secret.
+const MIN_SECRET_LENGTH: usize = 12;
 
 /// Names by which a receiver can tell one conversion from the next.
 const UNIQUE: [&str; 5] = ["transaction_id", "event_id", "delivery_id", "idempotency_key", "original.transaction_id"];
 
+/// A postback with what is known of its making.
+pub(super) struct Subject<'l, 'a> {
+    pub(super) postback: &'l Postback,
+    pub(super) source: &'l RequestSource,
+    /// Whether its signature names the delivery, as Standard Webhooks do.
+    pub(super) names_delivery: bool,
+    pub(super) section: &'l Section<'a>,
+    pub(super) dictionary: &'l Dictionary,
+}
+
 /// Reports what is odd about a postback.
-pub(super) fn postback(
-    postback: &Postback,
-    macros: &BTreeMap<String, String>,
-    section: &Section<'_>,
-    dictionary: &Dictionary,
-) {
-    let names = names(&postback.request, macros);
-    let warn = |key: &str, message: &str, remedy: &str| section.locate(key).add(Weight::Warning, message, remedy);
-    identity(postback, &names, section);
-    reversals(postback, &names, section, dictionary);
-    schedule(postback, section);
-    if !postback.receiver_dedupes && postback.timeouts.total < Duration::from_secs(5) {
-        warn(
-            "timeout.total",
-            "is short for a receiver that does not recognise duplicates: each answer that comes late is held for a person",
-            "give it 15s or more",
-        );
+pub(super) fn check(subject: &Subject<'_, '_>) {
+    let names = names(&subject.postback.request, &subject.source.macros);
+    identity(subject, &names);
+    reversals(subject, &names);
+    schedule(subject);
+    for (name, value, key) in literals(subject.source) {
+        literal(&name, value, &key, subject);
+    }
+    if !subject.postback.receiver_dedupes && subject.postback.timeouts.total < PATIENCE {
+        let message = "is short for a receiver that does not recognise duplicates: a late answer is held for a person";
+        subject.warn("timeout.total", message, "give it 15s or more");
+    }
+}
+
+impl Subject<'_, '_> {
+    fn warn(&self, key: &str, message: impl Into<String>, remedy: &str) {
+        self.section.locate(key).add(Weight::Warning, message, remedy);
     }
 }
 
@@ -49,53 +66,87 @@ fn names(request: &RequestTemplate, macros: &BTreeMap<String, String>) -> BTreeS
 }
 
 /// A receiver must know which click converted, and whether it has heard of it before.
-fn identity(postback: &Postback, names: &BTreeSet<String>, section: &Section<'_>) {
-    if !postback.request.expressions().any(|expression| expression.identifies()) {
-        section.spot("").add(
-            Weight::Warning,
-            "sends neither click_id nor transaction_id: the receiver cannot tell which conversion is meant",
-            "add the partner's parameter with {click_id}",
-        );
+fn identity(subject: &Subject<'_, '_>, names: &BTreeSet<String>) {
+    let Subject { postback, .. } = subject;
+    if !postback.request.expressions().any(Expression::identifies) {
+        let message = "sends neither click_id nor transaction_id: the receiver cannot tell which conversion is meant";
+        subject.warn("url", message, "add the partner's parameter with {click_id}");
         return;
     }
-    let signs_id = postback.request.expressions().next().is_some() && UNIQUE.iter().any(|name| names.contains(*name));
-    if postback.receiver_dedupes && !signs_id {
-        section.locate("url").add(
-            Weight::Warning,
-            "sends no {transaction_id}, so that the receiver cannot tell a retry from a second conversion",
-            "add the partner's transaction parameter, or set receiver_dedupes = false",
-        );
+    let unique = subject.names_delivery || UNIQUE.iter().any(|name| names.contains(*name));
+    if postback.receiver_dedupes && !unique {
+        let message = "sends no {transaction_id}, so that the receiver cannot tell a retry from a second conversion";
+        subject.warn("url", message, "add the partner's transaction parameter, or set receiver_dedupes = false");
     }
 }
 
 /// A reversal must not look like another conversion.
-fn reversals(postback: &Postback, names: &BTreeSet<String>, section: &Section<'_>, dictionary: &Dictionary) {
-    let wanted = |kind: &EventType| postback.wants.events.as_ref().is_none_or(|events| events.contains(kind));
-    let (reversals, others): (Vec<_>, Vec<_>) =
-        dictionary.types.iter().filter(|(kind, _)| wanted(kind)).partition(|(_, rule)| rule.reverses == Reverses::Must);
+fn reversals(subject: &Subject<'_, '_>, names: &BTreeSet<String>) {
+    let wants = &subject.postback.wants.events;
+    let wanted = |kind: &EventType| wants.as_ref().is_none_or(|events| events.contains(kind));
+    let (reversals, others): (Vec<_>, Vec<_>) = subject
+        .dictionary
+        .types
+        .iter()
+        .filter(|(kind, _)| wanted(kind))
+        .partition(|(_, rule)| rule.reverses == Reverses::Must);
     let Some((reversal, _)) = reversals.first().filter(|_| !others.is_empty()) else { return };
     let tells =
         |name: &String| matches!(name.as_str(), "type" | "status" | "reverses") || name.starts_with("original.");
     if !names.iter().any(tells) {
         let message = format!("wants {reversal} too, but sends it like any other event: no macro tells it apart");
-        let remedy = "send {type} or {status}, or give reversals a postback of their own";
-        section.locate("events").add(Weight::Warning, message, remedy);
+        subject.warn("events", message, "send {type} or {status}, or give reversals a postback of their own");
     }
 }
 
-fn schedule(postback: &Postback, section: &Section<'_>) {
-    let delays = postback.retry.delays();
+fn schedule(subject: &Subject<'_, '_>) {
+    let delays = subject.postback.retry.delays();
     if delays.is_empty() {
-        section.locate("retry").add(
-            Weight::Warning,
-            "allows one attempt: a receiver that is away for a moment loses the conversion to the dead letters",
-            "allow more attempts",
-        );
+        let message = "allows one attempt: a receiver that is away for a moment loses the conversion";
+        subject.warn("retry", message, "allow more attempts");
     }
     let whole = delays.iter().fold(Duration::ZERO, |sum, delay| sum.saturating_add(*delay));
     if whole > CLICK_LIFE {
-        let days = Duration::from_secs(whole.as_secs() / 86_400 * 86_400);
-        let message = format!("goes on for {}, longer than many receivers keep a click", quantity::show_duration(days));
-        section.locate("retry").add(Weight::Warning, message, "stop within 30d");
+        let days = whole.as_secs() / DAY_SECONDS;
+        let message = format!("goes on for {days} days, longer than many receivers keep a click");
+        subject.warn("retry", message, "stop within 30 days");
+    }
+}
+
+/// Names and values of query, headers and form, each with its key.
+fn literals(source: &RequestSource) -> Vec<(String, &str, String)> {
+    let query = source.url.split_once('?').map_or("", |(_, query)| query);
+    let query = query.split('&').filter_map(|pair| pair.split_once('='));
+    let mut found: Vec<_> = query.map(|(name, value)| (name.to_ascii_lowercase(), value, "url".to_owned())).collect();
+    let form = match &source.body {
+        BodySource::Form(pairs) => pairs.as_slice(),
+        BodySource::None | BodySource::Json(_) | BodySource::Text { .. } => &[],
+    };
+    for (kind, pairs) in [("headers", source.headers.as_slice()), ("body", form)] {
+        for (name, value) in pairs {
+            found.push((name.to_ascii_lowercase(), value, format!("{kind}.{name}")));
+        }
+    }
+    found
+}
+
+/// Looks at one value that stands in the configuration as it will be sent.
+fn literal(name: &str, value: &str, key: &str, subject: &Subject<'_, '_>) {
+    if value.is_empty() || value.contains(subject.source.delimiters.open()) {
+        return;
+    }
+    if ["currency", "cur", "ccy", "currency_code", "conv_currency"].contains(&name) && Currency::parse(value).is_err() {
+        let message = format!("sends the currency {}, which is no code of ISO 4217", quoted(value));
+        subject.warn(key, message, "write it in capitals, such as EUR, or send {currency}");
+    }
+    // Secrets in the URL are found where requests are compiled.
+    let secret = ["auth", "token", "secret", "api-key", "api_key", "apikey", "password"];
+    if key != "url" && value.len() >= MIN_SECRET_LENGTH && secret.iter().any(|part| name.contains(part)) {
+        let message = "seems to hold a secret";
+        subject.warn(
+            key,
+            message,
+            "keep it out of the configuration: refer to it in [secrets] and write {secret.NAME}",
+        );
     }
 }

@@ -11,6 +11,7 @@
 //! This module refuses to know what the settings are used for.
 
 mod affiliate;
+mod compile;
 mod daemon;
 mod document;
 mod events;
@@ -93,11 +94,10 @@ fn read(path: &Path, variables: &Variables<'_>, report: &Report) -> Option<Setti
     let sources: Vec<_> =
         affiliate_files(&daemon.affiliates, report).iter().filter_map(|path| Source::read(path, report)).collect();
     let documents: Vec<_> = sources.iter().map(|source| Document::parse(source, report)).collect();
-    // Without a dictionary, every event type would seem unknown.
     let empty = Dictionary::default();
     let surroundings = Surroundings {
-        dictionary: dictionary.as_ref().unwrap_or(&empty),
-        knows_types: dictionary.is_some(),
+        dictionary: dictionary.as_ref().map_or(&empty, |(dictionary, _)| dictionary),
+        knows_types: dictionary.as_ref().is_some_and(|(_, whole)| *whole),
         variables,
         defaults: daemon.defaults.as_ref(),
     };
@@ -106,7 +106,7 @@ fn read(path: &Path, variables: &Variables<'_>, report: &Report) -> Option<Setti
     }
     let (affiliates, known) = read_affiliates(&documents, surroundings, report);
     check_tokens(&daemon, &known);
-    Some(settings(daemon, dictionary?, affiliates))
+    Some(settings(daemon, dictionary?.0, affiliates))
 }
 
 fn settings(daemon: Daemon<'_>, dictionary: Dictionary, affiliates: Affiliates) -> Settings {
@@ -115,10 +115,11 @@ fn settings(daemon: Daemon<'_>, dictionary: Dictionary, affiliates: Affiliates) 
     Settings { outbox, api, ingest, egress, dispatch, log, dictionary: Arc::new(dictionary), affiliates }
 }
 
-fn dictionary(path: &Path, report: &Report) -> Option<Dictionary> {
+/// Reads the dictionary, and says whether it is whole: without one, every event type would seem unknown.
+fn dictionary(path: &Path, report: &Report) -> Option<(Dictionary, bool)> {
     let source = Source::read(path, report)?;
     let document = Document::parse(&source, report);
-    Some(events::read(&Section::root(&document, report)))
+    Some((events::read(&Section::root(&document, report)), !document.is_broken()))
 }
 
 /// The files of a directory that describe affiliates, in the order of their names.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::affiliate::{self, Surroundings};
+use super::compile;
 use super::item::{Item, quoted};
 use super::lint;
 use super::problem::Weight;
@@ -17,7 +18,7 @@ use crate::domain::id::{AffiliateId, EventType, LaneName, OfferId, PostbackName}
 use crate::domain::postback::{OrderPolicy, OriginalDead, OriginalUnsettled, Postback, Selection, Timeouts};
 use crate::domain::retry::{Exponential, Jitter, MAX_ATTEMPTS, RetryPolicy};
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 const MILLI: Duration = Duration::from_millis(1);
 
 /// Whose postback it is.
@@ -32,7 +33,8 @@ pub(super) struct Owner<'o, 'a> {
 /// except that its secrets need not be there.
 pub(super) fn read<'a>(own: Section<'a>, owner: Owner<'_, 'a>, surroundings: Surroundings<'a, '_>) -> Option<Postback> {
     let mut section = own.over(surroundings.defaults);
-    let name = name(&mut section, owner.names);
+    let Owner { affiliate, secrets, names } = owner;
+    let name = name(&mut section, names);
     let enabled = section.read("enabled", Item::boolean).unwrap_or(true);
     let wants = selection(&mut section, surroundings);
     let lane =
@@ -48,12 +50,12 @@ pub(super) fn read<'a>(own: Section<'a>, owner: Owner<'_, 'a>, surroundings: Sur
     // A default is compiled where a postback takes it: only there are its secrets known.
     let source = source.filter(|_| name.is_some() || !section.is_partial());
     let compiled = source.and_then(|source| {
-        let place = request::Place { section: &section, declared: owner.secrets, enabled, surroundings };
-        request::compile(source, &place)
+        let place = compile::Place { section: &section, declared: secrets, enabled, surroundings };
+        compile::compile(source, &place)
     });
     let postback = compiled.and_then(|compiled| {
         let postback = Postback {
-            affiliate: owner.affiliate.clone(),
+            affiliate: affiliate.clone(),
             name: name?,
             wants: wants?,
             lane,
@@ -65,7 +67,13 @@ pub(super) fn read<'a>(own: Section<'a>, owner: Owner<'_, 'a>, surroundings: Sur
             timeouts,
             receiver_dedupes,
         };
-        lint::postback(&postback, &compiled.macros, &section, surroundings.dictionary);
+        lint::check(&lint::Subject {
+            postback: &postback,
+            source: &compiled.source,
+            names_delivery: compiled.names_delivery,
+            section: &section,
+            dictionary: surroundings.dictionary,
+        });
         Some(postback)
     });
     section.finish();
@@ -83,7 +91,7 @@ fn name(section: &mut Section<'_>, names: &mut BTreeSet<PostbackName>) -> Option
 
 fn selection(section: &mut Section<'_>, surroundings: Surroundings<'_, '_>) -> Option<Selection> {
     let events = section.require("events", "list event types such as [\"ftd\"], or write \"*\" for all");
-    let events = events.map(|item| events_of(&item, surroundings));
+    let events = events.and_then(|item| events_of(&item, surroundings));
     let offers = section.read("offers", |item| {
         let entries = item.filled_list()?;
         let offers = entries
@@ -95,14 +103,23 @@ fn selection(section: &mut Section<'_>, surroundings: Surroundings<'_, '_>) -> O
         let choices = Status::ALL.map(|status| (status.name(), status));
         Some(item.filled_list()?.iter().filter_map(|entry| entry.choose(&choices)).collect())
     });
-    Some(Selection { events: events??, offers, statuses })
+    let events = match events? {
+        Wanted::All => None,
+        Wanted::These(kinds) => Some(kinds),
+    };
+    Some(Selection { events, offers, statuses })
 }
 
-/// The wanted types: `Some(None)` for all.
-fn events_of(item: &Item<'_>, surroundings: Surroundings<'_, '_>) -> Option<Option<BTreeSet<EventType>>> {
+/// The event types that a postback wants.
+enum Wanted {
+    All,
+    These(BTreeSet<EventType>),
+}
+
+fn events_of(item: &Item<'_>, surroundings: Surroundings<'_, '_>) -> Option<Wanted> {
     if let Some(text) = item.value.get_ref().as_str() {
         if text == "*" {
-            return Some(None);
+            return Some(Wanted::All);
         }
         item.fault(format!("{} is not a list", quoted(text)), format!("write [{text:?}], or \"*\" for all"));
         return None;
@@ -122,7 +139,7 @@ fn events_of(item: &Item<'_>, surroundings: Surroundings<'_, '_>) -> Option<Opti
         None
     });
     let kinds: Vec<_> = kinds.collect();
-    kinds.into_iter().collect::<Option<BTreeSet<_>>>().map(Some)
+    kinds.into_iter().collect::<Option<BTreeSet<_>>>().map(Wanted::These)
 }
 
 fn order(section: &mut Section<'_>) -> OrderPolicy {
@@ -145,16 +162,13 @@ fn timeouts(section: &mut Section<'_>) -> Timeouts {
     let Some(mut section) = section.section("timeout") else {
         return Timeouts { connect: CONNECT, first_byte: TOTAL, total: TOTAL };
     };
-    let bounds = 100 * MILLI..=Duration::from_secs(300);
+    let bounds = 100 * MILLI..=Duration::from_mins(5);
     let total = section.read("total", |item| item.duration(bounds.clone())).unwrap_or(TOTAL);
     let mut within_total = |key: &'static str, default: Duration| {
         let Some(given) = section.read(key, |item| item.duration(bounds.clone())) else { return default.min(total) };
         if given > total {
-            let message = format!(
-                "({}) is longer than total ({})",
-                quantity::show_duration(given),
-                quantity::show_duration(total)
-            );
+            let [given, total] = [given, total].map(quantity::show_duration);
+            let message = format!("is {given}, longer than total ({total})");
             section.locate(key).add(Weight::Error, message, format!("shorten {key}, or raise total"));
         }
         given
@@ -193,12 +207,8 @@ fn retry(section: &mut Section<'_>) -> RetryPolicy {
     policy
 }
 
-const DEFAULT_SCHEDULE: Exponential = Exponential {
-    initial: Duration::from_secs(5),
-    factor: 3.0,
-    max_delay: Duration::from_secs(6 * 3600),
-    max_attempts: 12,
-};
+const DEFAULT_SCHEDULE: Exponential =
+    Exponential { initial: Duration::from_secs(5), factor: 3.0, max_delay: Duration::from_hours(6), max_attempts: 12 };
 
 fn exponential(section: &mut Section<'_>) -> Exponential {
     let bounds = 100 * MILLI..=7 * DAY;

@@ -40,7 +40,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 pub(super) fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let units = [(DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (1, "s")];
-    let whole = units.iter().find(|(seconds, _)| millis > 0 && millis % (u128::from(*seconds) * 1000) == 0);
+    let whole = units.iter().find(|(seconds, _)| millis > 0 && millis.is_multiple_of(u128::from(*seconds) * 1000));
     match whole {
         Some((seconds, unit)) => format!("{}{unit}", millis / (u128::from(*seconds) * 1000)),
         None if millis == 0 => "0s".into(),
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn rates_and_percentages() {
-        assert_eq!(rate("600/m"), Some(Rate { count: 600, per: Duration::from_secs(60) }));
+        assert_eq!(rate("600/m"), Some(Rate { count: 600, per: Duration::from_mins(1) }));
         for text in ["0/s", "50", "50/d", "/s", "-1/s"] {
             assert_eq!(rate(text), None, "{text:?}");
         }

@@ -74,9 +74,9 @@ fn conditions(mut section: Section<'_>) -> Conditions {
 
 fn json_condition(mut section: Section<'_>) -> Option<JsonCondition> {
     let pointer = section.require("pointer", "write a JSON pointer such as \"/code\"").and_then(|item| {
-        let parse = |text: &str| match text.is_empty() || text.starts_with('/') {
-            true => Ok(text.to_owned()),
-            false => Err("is not a JSON pointer"),
+        let parse = |text: &str| {
+            let fine = text.is_empty() || text.starts_with('/');
+            fine.then(|| text.to_owned()).ok_or("is not a JSON pointer")
         };
         item.parsed(parse, "begin with a slash, such as \"/code\" or \"/errors/0/name\"")
     });

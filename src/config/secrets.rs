@@ -110,7 +110,7 @@ impl Reference {
         let mut section = item.section()?;
         let credential = section.get("credential").map(|item| name(&item));
         let file = section.get("file").map(|item| item.filled_text().map(|path| beside(&item, path)));
-        let variable = section.get("env").map(|item| name(&item));
+        let variable = section.get("env").map(|item| variable_name(&item));
         section.finish();
         match (credential, file, variable) {
             (Some(name), None, None) => name.map(Self::Credential),
@@ -152,12 +152,24 @@ struct Failure {
     remedy: String,
 }
 
-/// A credential's or variable's name. What does not look like a name is not repeated: it might be the secret.
+/// A credential's name. What does not look like a name is not repeated: it might be the secret.
 fn name(item: &Item<'_>) -> Option<String> {
     let text = item.filled_text()?;
     let plain = text.len() <= 255 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     if !plain || text.starts_with('.') {
         item.fault("is not a name of letters, digits, -, _ and .", "name where the secret is kept, not the secret");
+        return None;
+    }
+    Some(text.into())
+}
+
+/// A variable's name. In capitals, as is the custom: few secrets look like that.
+fn variable_name(item: &Item<'_>) -> Option<String> {
+    let text = item.filled_text()?;
+    let plain = text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    if !plain || text.starts_with(|c: char| c.is_ascii_digit()) {
+        let message = "is not the name of an environment variable: capital letters, digits and _";
+        item.fault(message, "name where the secret is kept, not the secret");
         return None;
     }
     Some(text.into())
@@ -169,14 +181,18 @@ fn beside(item: &Item<'_>, path: &str) -> PathBuf {
 }
 
 fn credential(name: &str, variables: &Variables<'_>) -> Result<String, Failure> {
-    let remedy = format!("add LoadCredential={name}:/path/of/the/secret to the unit");
+    // Its name is not repeated: it might be the secret.
+    let remedy = "add LoadCredential=NAME:/path/of/the/secret to the unit";
     let Some(directory) = variables("CREDENTIALS_DIRECTORY") else {
-        let message = format!("refers to the systemd credential {name:?}, but CREDENTIALS_DIRECTORY is not set");
+        let message = "refers to a systemd credential, but CREDENTIALS_DIRECTORY is not set".into();
         return Err(Failure { message, remedy: format!("{remedy}, or use {{ file = … }} outside of systemd") });
     };
     // Readable by the service alone: systemd sees to that, whatever the mode shows.
     let read = File::open(Path::new(&directory).join(name)).and_then(contents);
-    read.map_err(|error| Failure { message: format!("refers to the credential {name:?}: {error}"), remedy })
+    read.map_err(|error| Failure {
+        message: format!("refers to a systemd credential that cannot be read: {error}"),
+        remedy: remedy.into(),
+    })
 }
 
 fn private_file(path: &Path) -> Result<String, Failure> {

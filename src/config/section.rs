@@ -32,8 +32,8 @@ pub(super) struct Section<'a> {
 pub(super) struct Layer<'a> {
     document: &'a Document<'a>,
     table: &'a DeTable<'a>,
-    /// Where it begins; `None` for a file as a whole.
-    offset: Option<usize>,
+    /// Where it begins.
+    offset: usize,
     path: String,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Layer<'a> {
 pub(super) struct Spot<'a> {
     document: &'a Document<'a>,
     report: &'a Report,
-    offset: Option<usize>,
+    offset: usize,
     path: String,
 }
 
@@ -61,14 +61,14 @@ impl<'a> Layer<'a> {
 
     fn item(&self, key: &str, report: &'a Report) -> Option<Item<'a>> {
         let value = self.table.get(key)?;
-        Some(Item { document: self.document, report, value, path: self.path_of(key) })
+        Some(Item { document: self.document, report, value, path: self.path_of(&shown_key(key)) })
     }
 }
 
 impl<'a> Section<'a> {
     /// The table that a whole file is.
     pub(super) fn root(document: &'a Document<'a>, report: &'a Report) -> Self {
-        let layer = Layer { document, table: document.root(), offset: None, path: String::new() };
+        let layer = Layer { document, table: document.root(), offset: 0, path: String::new() };
         Self {
             own: layer,
             behind: Vec::new(),
@@ -82,7 +82,7 @@ impl<'a> Section<'a> {
     /// The table that a value is, if it is one.
     pub(super) fn of(item: &Item<'a>) -> Option<Self> {
         let table = item.value.get_ref().as_table()?;
-        let offset = Some(item.value.span().start);
+        let offset = item.value.span().start;
         let layer = Layer { document: item.document, table, offset, path: item.path.clone() };
         let partial = item.document.is_broken();
         Some(Self {
@@ -157,20 +157,35 @@ impl<'a> Section<'a> {
 
     /// Takes an array of tables, such as `[[postback]]`.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
-        let entries = self.get(key).and_then(|item| item.list()).unwrap_or_default();
-        entries.iter().filter_map(Item::section).collect()
+        let Some(item) = self.get(key) else { return Vec::new() };
+        if item.value.get_ref().is_table() {
+            item.fault(
+                "is one table where there may be several",
+                format!("write its header as [[{key}]], in two brackets"),
+            );
+            // Its own faults are worth knowing all the same.
+            return item.section().into_iter().collect();
+        }
+        item.list().unwrap_or_default().iter().filter_map(Item::section).collect()
     }
 
     /// Takes all keys, in the order of the file; those of the first layer come first.
     pub(super) fn entries(&self) -> Vec<(&'a str, Item<'a>)> {
+        self.entries_by(str::to_owned)
+    }
+
+    /// Takes all keys; one gives way to another of a layer before it whose `identity` is the same.
+    pub(super) fn entries_by(&self, identity: impl Fn(&str) -> String) -> Vec<(&'a str, Item<'a>)> {
         let mut seen = BTreeSet::new();
         let mut found = Vec::new();
         for layer in self.layers() {
             let mut keys: Vec<_> = layer.table.keys().collect();
             keys.sort_by_key(|key| key.span().start);
+            let before = seen.clone();
             for key in keys {
                 let name: &str = key.get_ref();
-                if seen.insert(name)
+                seen.insert(identity(name));
+                if !before.contains(&identity(name))
                     && let Some(item) = layer.item(name, self.report)
                 {
                     found.push((name, item));
@@ -215,7 +230,7 @@ impl<'a> Section<'a> {
                     None => format!("known here: {}", self.known.iter().copied().collect::<Vec<_>>().join(", ")),
                 };
                 let path = layer.path_of(&shown_key(name));
-                let place = Place { offset: Some(key.span().start), key: &path };
+                let place = Place { offset: key.span().start, key: &path };
                 layer.document.add(self.report, Weight::Error, place, "is not a known key".into(), remedy);
             }
         }
@@ -234,7 +249,7 @@ impl<'a> Section<'a> {
             .find_map(|layer| {
                 let (offset, path) = walk(layer.table, dotted)?;
                 let path = layer.path_of(&path);
-                Some(Spot { document: layer.document, report: self.report, offset: Some(offset), path })
+                Some(Spot { document: layer.document, report: self.report, offset, path })
             })
             .unwrap_or_else(|| self.spot(dotted))
     }
@@ -245,7 +260,7 @@ impl<'a> Section<'a> {
             .find_map(|layer| {
                 let (offset, path) = table_text(layer.table, word)?;
                 let path = layer.path_of(&path);
-                Some(Spot { document: layer.document, report: self.report, offset: Some(offset), path })
+                Some(Spot { document: layer.document, report: self.report, offset, path })
             })
             .unwrap_or_else(|| self.spot(""))
     }

@@ -19,7 +19,7 @@ pub(super) enum Read<'a> {
         /// How it is made.
         source: SignatureSource,
         /// Its secret, where that is not one of `[secrets]`.
-        own: Option<Secret<'a>>,
+        own: Option<Box<Secret<'a>>>,
     },
 }
 
@@ -57,7 +57,9 @@ pub(super) fn read<'a>(postback: &mut Section<'a>, name: Option<&PostbackName>) 
         }
         (Some(Kind::Custom), secret) => custom(&mut section, secret),
         (None, _) => {
-            CUSTOM_KEYS.into_iter().for_each(|key| section.accept(key));
+            for key in CUSTOM_KEYS {
+                section.accept(key);
+            }
             None
         }
     };
@@ -68,19 +70,19 @@ pub(super) fn read<'a>(postback: &mut Section<'a>, name: Option<&PostbackName>) 
 const CUSTOM_KEYS: [&str; 6] = ["algorithm", "secret_encoding", "message", "joiner", "parameters", "place"];
 
 /// A name of `[secrets]`, or a secret of its own under a name that no macro can hold.
-fn secret<'a>(item: &Item<'a>, postback: Option<&PostbackName>) -> Option<(String, Option<Secret<'a>>)> {
+fn secret<'a>(item: &Item<'a>, postback: Option<&PostbackName>) -> Option<(String, Option<Box<Secret<'a>>>)> {
     if item.value.get_ref().is_str() {
         return Some((item.filled_text()?.into(), None));
     }
     let secret = Secret::read(item)?;
     let name = postback.map_or("signature".into(), |postback| format!("signature of {postback}"));
-    Some((name, Some(secret)))
+    Some((name, Some(Box::new(secret))))
 }
 
 fn custom<'a>(
     section: &mut Section<'a>,
-    secret: Option<(String, Option<Secret<'a>>)>,
-) -> Option<(SignatureSource, Option<Secret<'a>>)> {
+    secret: Option<(String, Option<Box<Secret<'a>>>)>,
+) -> Option<(SignatureSource, Option<Box<Secret<'a>>>)> {
     let algorithms = Algorithm::ALL.map(|algorithm| (algorithm.name(), algorithm));
     let algorithm = section.require("algorithm", "write it, such as \"hmac-sha256\"");
     let algorithm = algorithm.and_then(|item| item.choose(&algorithms));
