@@ -47,7 +47,7 @@ impl Temper {
         match self {
             Self::Healthy | Self::Global | Self::Dead => "200 body=\"OK\"",
             Self::Flaky => "20% => 500,200\n3% seed=2 => 502,503,500,200",
-            Self::Throttling => "5% => 429 retry-after=1,200",
+            Self::Throttling => "2% => 429 retry-after=1,200",
             Self::Hanging => "2% => hang,200\n4% seed=3 => reset,200\n2% seed=5 => reset-after-headers,200",
             Self::Lying => "20% => 200 body=\"success=false; err_msg=Invalid Trans. ID\"\n200 body=\"success=true;\"",
             Self::Forgetful => "2% => hang",

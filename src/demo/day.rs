@@ -70,8 +70,8 @@ fn player_story(player: usize, dice: &mut Dice) -> Vec<Value> {
             "sub_ids": { "sub1": format!("banner-{}", player % 7) },
         })
     };
-    let money = |mut event: Value, payout: String, currency: &str| {
-        event["payout"] = json!(payout);
+    let money = |mut event: Value, field: &str, amount: String, currency: &str| {
+        event[field] = json!(amount);
         event["currency"] = json!(currency);
         event
     };
@@ -87,13 +87,14 @@ fn player_story(player: usize, dice: &mut Dice) -> Vec<Value> {
     let whole = 10 + dice.throw(490);
     let cents = if currency == "JPY" { String::new() } else { format!(".{:02}", dice.throw(100)) };
     let first = format!("dep-{player}-0");
-    story.push(money(event("ftd", first.clone()), format!("{whole}{cents}"), currency));
+    story.push(money(event("ftd", first.clone()), "payout", format!("{whole}{cents}"), currency));
     for deposit in 1..=dice.throw(3) {
         let amount = format!("{}.{:02}", dice.throw(90), dice.throw(100));
-        story.push(money(event("deposit", format!("dep-{player}-{deposit}")), amount, "EUR"));
+        story.push(money(event("deposit", format!("dep-{player}-{deposit}")), "revenue", amount, "EUR"));
     }
     if dice.percent(15) {
-        let mut reversed = money(event("ftd_reversed", format!("rev-{player}")), format!("-{whole}{cents}"), currency);
+        let mut reversed =
+            money(event("ftd_reversed", format!("rev-{player}")), "payout", format!("-{whole}{cents}"), currency);
         reversed["reverses"] = json!(first);
         story.push(reversed);
     }

@@ -123,8 +123,9 @@ pub async fn run(options: &DemoOptions, look: &dyn Fn(&Glance)) -> Result<Books,
     Ok(books)
 }
 
+/// Whether something is still to be sent. What waits behind a held delivery waits for a person.
 fn is_restless(counts: &Counts) -> bool {
-    counts.of(StateKind::Scheduled) + counts.of(StateKind::Waiting) > 0
+    counts.of(StateKind::Scheduled) > 0
 }
 
 fn glance(daemon: &Daemon, handed: Handed, events: usize, elapsed: Duration) -> Glance {
