@@ -25,4 +25,6 @@ pub mod receiver;
 
 pub mod demo;
 
+pub mod bench;
+
 pub mod cli;

@@ -1,2 +1,14 @@
-//! Integration tests.
-fn main() {}
+//! Integration tests: the real binary, real sockets, a real disk.
+//!
+//! Every test starts a daemon of its own in a directory of its own, with receivers that answer by script.
+//! Nothing is mocked, and nothing sleeps: a test waits for what it is about, with a bound.
+
+mod harness;
+
+mod commands;
+mod configuration;
+mod crash;
+mod delivery;
+mod ingest;
+mod operators;
+mod order;

@@ -1,0 +1,188 @@
+//! The real daemon as a process of its own: started, asked, killed and started again.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{PATIENCE, TOKEN};
+
+/// A running daemon.
+pub(crate) struct Daemon {
+    directory: PathBuf,
+    child: Child,
+    address: String,
+    client: reqwest::Client,
+}
+
+/// An answer of the API.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+/// A command that has ended.
+pub(crate) struct Finished {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postbackd"));
+    for variable in ["POSTBACKD_CONFIG", "POSTBACKD_URL", "POSTBACKD_TOKEN_FILE", "NOTIFY_SOCKET"] {
+        command.env_remove(variable);
+    }
+    command.env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+/// Runs a command of the binary to its end.
+pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Finished {
+    let output: Output = binary().current_dir(directory).args(arguments).output().unwrap();
+    Finished {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+impl Daemon {
+    /// Starts the daemon of a directory and waits until it is ready.
+    pub(crate) fn start(directory: &Path) -> Self {
+        let (child, address) = spawn(directory);
+        let client = postbackd::transport::api_client().unwrap().build().unwrap();
+        Self { directory: directory.to_path_buf(), child, address, client }
+    }
+
+    /// Kills the daemon as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same directory.
+    pub(crate) fn start_again(&mut self) {
+        (self.child, self.address) = spawn(&self.directory);
+    }
+
+    /// Sends a signal, by its number.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, signal).unwrap();
+    }
+
+    /// Waits for its end; returns its exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(started.elapsed() < PATIENCE, "the daemon does not end");
+            // The process gives no signal that could be awaited here.
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    /// Posts JSON with the token that may do everything.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_as(TOKEN, path, "application/json", body.to_string()).await
+    }
+
+    /// Posts a body of a type with a token.
+    pub(crate) async fn post_as(&self, token: &str, path: &str, kind: &str, body: String) -> Answer {
+        let request = self.client.post(self.url(path)).bearer_auth(token).header("content-type", kind).body(body);
+        answer(request.send().await.unwrap()).await
+    }
+
+    /// Gets with the token that may do everything.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.get_as(TOKEN, path).await
+    }
+
+    /// Gets with a token.
+    pub(crate) async fn get_as(&self, token: &str, path: &str) -> Answer {
+        answer(self.client.get(self.url(path)).bearer_auth(token).send().await.unwrap()).await
+    }
+
+    /// Asks again and again until the answer is as told.
+    pub(crate) async fn poll(&self, path: &str, done: impl Fn(&Value) -> bool) -> Value {
+        let started = Instant::now();
+        loop {
+            let answer = self.get(path).await;
+            if answer.status == 200 && done(&answer.body) {
+                return answer.body;
+            }
+            assert!(started.elapsed() < PATIENCE, "{path} did not get there: {:#}", answer.body);
+            // The API has no signal for a change of a single delivery.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Runs a command against this daemon.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Finished {
+        let config = self.directory.join("postbackd.toml");
+        let config = config.to_str().unwrap();
+        command(&self.directory, &[&["--config", config], arguments].concat())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn answer(response: reqwest::Response) -> Answer {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = response.bytes().await.unwrap();
+    Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
+}
+
+/// Starts the process; its log says when it is ready and where. The rest of the log is read so that it never blocks.
+fn spawn(directory: &Path) -> (Child, String) {
+    let config = directory.join("postbackd.toml");
+    let mut command = binary();
+    command.current_dir(directory).arg("run").arg("--config").arg(&config).stderr(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let (ready, waiting) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut seen = String::new();
+        for line in log.lines().map_while(Result::ok) {
+            if let Ok(event) = serde_json::from_str::<Value>(&line)
+                && event["message"] == "daemon.ready"
+            {
+                let _ = ready.send(Ok(event["address"].as_str().unwrap().to_owned()));
+            }
+            if seen.len() < 20_000 {
+                seen.push_str(&line);
+                seen.push('\n');
+            }
+        }
+        let _ = ready.send(Err(seen));
+    });
+    match waiting.recv_timeout(PATIENCE) {
+        Ok(Ok(address)) => (child, address),
+        Ok(Err(log)) => panic!("the daemon did not become ready:\n{log}"),
+        Err(_) => panic!("the daemon did not become ready in time"),
+    }
+}

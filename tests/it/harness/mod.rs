@@ -1,0 +1,200 @@
+//! The world of a test: affiliates with scripted receivers, and the real daemon between them and the test.
+
+mod daemon;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use postbackd::receiver::{LedgerSnapshot, Receiver, ReceiverOptions, Script};
+use serde_json::{Value, json};
+
+pub(crate) use daemon::{Daemon, command};
+
+/// Longest a test waits for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The token that may do everything.
+pub(crate) const TOKEN: &str = "test-token-of-everything";
+/// The token that may only hand events in.
+pub(crate) const INGEST_TOKEN: &str = "test-token-of-ingest";
+
+/// An affiliate of the test: a receiver and what its file says.
+pub(crate) struct Partner {
+    id: String,
+    script: String,
+    key: String,
+    affiliate: String,
+    postback: String,
+    tail: String,
+    query: String,
+}
+
+/// An affiliate whose receiver answers by a script.
+pub(crate) fn partner(id: &str, script: &str) -> Partner {
+    Partner {
+        id: id.into(),
+        script: script.into(),
+        key: "eid".into(),
+        affiliate: String::new(),
+        postback: String::new(),
+        tail: String::new(),
+        query: "eid={event_id}&txid={transaction_id}&cid={click_id}&status={status}&payout={payout}&cur={currency}".into(),
+    }
+}
+
+impl Partner {
+    /// Lines for the affiliate's head: limits, global, secrets.
+    pub(crate) fn affiliate(mut self, lines: &str) -> Self {
+        writeln!(self.affiliate, "{lines}").unwrap();
+        self
+    }
+
+    /// Keys of its postback.
+    pub(crate) fn postback(mut self, lines: &str) -> Self {
+        writeln!(self.postback, "{lines}").unwrap();
+        self
+    }
+
+    /// Tables behind its postback: retry, signature, response rules.
+    pub(crate) fn tables(mut self, lines: &str) -> Self {
+        writeln!(self.tail, "{lines}").unwrap();
+        self
+    }
+
+    /// More of the query.
+    pub(crate) fn query(mut self, more: &str) -> Self {
+        self.query.push_str(more);
+        self
+    }
+
+    /// What tells one transaction from another in the receiver's ledger.
+    pub(crate) fn key(mut self, key: &str) -> Self {
+        self.key = key.into();
+        self
+    }
+
+    fn file(&self, url: &str) -> String {
+        format!(
+            "id = \"{id}\"\nname = \"{id}\"\n{}\n[[postback]]\nname = \"conversions\"\nmethod = \"GET\"\n\
+             url = \"{url}?{}\"\ninsecure_http = true\n{}\n{}",
+            self.affiliate,
+            self.query,
+            if self.postback.contains("events") { self.postback.clone() } else { format!("events = \"*\"\n{}", self.postback) },
+            self.tail,
+            id = self.id,
+        )
+    }
+}
+
+/// A running world.
+pub(crate) struct World {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) daemon: Daemon,
+    receivers: BTreeMap<String, Receiver>,
+}
+
+/// Quick retries, so that a story is told in a second.
+pub(crate) const QUICK_RETRY: &str = "[defaults.retry]\ninitial = \"30ms\"\nfactor = 1.5\nmax_delay = \"200ms\"\nmax_attempts = 4\njitter = \"none\"\n";
+
+impl World {
+    /// A world with these affiliates.
+    pub(crate) async fn with(partners: Vec<Partner>) -> Self {
+        Self::configured(partners, QUICK_RETRY).await
+    }
+
+    /// A world with these affiliates and more lines for the daemon's file.
+    pub(crate) async fn configured(partners: Vec<Partner>, daemon_lines: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut receivers = BTreeMap::new();
+        std::fs::create_dir(directory.path().join("affiliates")).unwrap();
+        for partner in partners {
+            let script = Script::parse(&partner.script).unwrap();
+            let key = partner.key.parse().unwrap();
+            let options = ReceiverOptions { script, key, ..ReceiverOptions::default() };
+            let receiver = Receiver::start(options).await.unwrap();
+            let file = partner.file(&receiver.url("/postback"));
+            std::fs::write(directory.path().join(format!("affiliates/{}.toml", partner.id)), file).unwrap();
+            receivers.insert(partner.id, receiver);
+        }
+        write_daemon_file(directory.path(), &receivers, daemon_lines);
+        let daemon = Daemon::start(directory.path());
+        Self { directory, daemon, receivers }
+    }
+
+    pub(crate) fn receiver(&self, id: &str) -> &Receiver {
+        &self.receivers[id]
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Hands an event in; it must be accepted. Returns its first delivery.
+    pub(crate) async fn accept(&self, event: Value) -> String {
+        let answer = self.daemon.post("/v1/events", &event).await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        answer.body["deliveries"][0].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until a receiver's ledger is as told.
+    pub(crate) async fn received(&self, id: &str, done: impl Fn(&LedgerSnapshot) -> bool) -> LedgerSnapshot {
+        match self.receivers[id].wait_for(done, PATIENCE).await {
+            Ok(ledger) => ledger,
+            Err(ledger) => panic!("receiver {id} did not get there: {}", ledger.to_json()),
+        }
+    }
+
+    /// Waits until a delivery is in a state; returns it with its history.
+    pub(crate) async fn until(&self, delivery: &str, state: &str) -> Value {
+        self.daemon
+            .poll(&format!("/v1/deliveries/{delivery}"), |body| body["delivery"]["state"] == state)
+            .await
+    }
+
+    /// Waits until no delivery is scheduled or waiting; returns the stats.
+    pub(crate) async fn at_rest(&self) -> Value {
+        self.daemon
+            .poll("/v1/stats", |stats| {
+                let open = |state: &str| stats["deliveries"][state].as_u64().unwrap_or(0);
+                open("scheduled") + open("waiting") == 0
+            })
+            .await
+    }
+}
+
+fn write_daemon_file(directory: &Path, receivers: &BTreeMap<String, Receiver>, lines: &str) {
+    use sha2::{Digest as _, Sha256};
+    let ports: Vec<String> = receivers.values().map(|receiver| receiver.address().port().to_string()).collect();
+    std::fs::write(directory.join("events.toml"), include_str!("../../../config/events.toml")).unwrap();
+    let file = format!(
+        "events = \"events.toml\"\naffiliates = \"affiliates\"\n\
+         [outbox]\npath = \"outbox\"\nkeep_free = \"1MiB\"\n\
+         [api]\nlisten = \"127.0.0.1:0\"\nsocket = \"postbackd.sock\"\n\
+         [[api.token]]\nname = \"tests\"\nsha256 = \"{}\"\nscopes = [\"ingest\", \"read\", \"replay\", \"configure\"]\n\
+         [[api.token]]\nname = \"backend\"\nsha256 = \"{}\"\nscopes = [\"ingest\"]\n\
+         [egress]\nallow = [\"127.0.0.0/8\"]\nports = [80, 443{}{}]\n\
+         [log]\nformat = \"json\"\n{lines}",
+        hex::encode(Sha256::digest(TOKEN)),
+        hex::encode(Sha256::digest(INGEST_TOKEN)),
+        if ports.is_empty() { "" } else { ", " },
+        ports.join(", "),
+    );
+    std::fs::write(directory.join("postbackd.toml"), file).unwrap();
+}
+
+/// An FTD of an affiliate's player.
+pub(crate) fn ftd(affiliate: &str, transaction: &str) -> Value {
+    json!({
+        "transaction_id": transaction, "type": "ftd", "affiliate_id": affiliate, "click_id": format!("click-{transaction}"),
+        "payout": "120.00", "currency": "EUR",
+    })
+}
+
+/// The reversal of an FTD.
+pub(crate) fn reversal(affiliate: &str, transaction: &str, of: &str) -> Value {
+    let mut event = ftd(affiliate, transaction);
+    event["type"] = json!("ftd_reversed");
+    event["reverses"] = json!(of);
+    event
+}

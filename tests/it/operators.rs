@@ -1,0 +1,122 @@
+//! What operators see and order over the API.
+
+use serde_json::json;
+
+use crate::harness::{World, ftd, partner};
+
+#[tokio::test]
+async fn lists_filter_and_page() {
+    let world = World::with(vec![partner("acme", "?txid=dep-3 => 400*4\n200"), partner("beta", "200")]).await;
+    for number in 0..5 {
+        world.accept(ftd("acme", &format!("dep-{number}"))).await;
+    }
+    world.accept(ftd("beta", "dep-9")).await;
+    world.at_rest().await;
+    let list = async |query: &str| {
+        let answer = world.daemon.get(&format!("/v1/deliveries?{query}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let names: Vec<String> = answer.body["items"].as_array().unwrap().iter().map(|i| i["transaction_id"].as_str().unwrap().to_owned()).collect();
+        (names, answer.body["next_cursor"].as_str().map(ToOwned::to_owned))
+    };
+    assert_eq!(list("affiliate=acme&state=dead").await.0, ["dep-3"]);
+    assert_eq!(list("http_status=400").await.0, ["dep-3"]);
+    assert_eq!(list("transaction=dep-1").await.0, ["dep-1"]);
+    assert_eq!(list("click=click-dep-9").await.0, ["dep-9"]);
+    let (first, cursor) = list("affiliate=acme&direction=oldest&limit=3").await;
+    let (second, end) = list(&format!("affiliate=acme&direction=oldest&limit=3&cursor={}", cursor.unwrap())).await;
+    assert_eq!([first, second].concat(), ["dep-0", "dep-1", "dep-2", "dep-3", "dep-4"]);
+    assert_eq!(end, None);
+    assert_eq!(world.daemon.get("/v1/deliveries?state=nonsense").await.status, 400);
+    assert_eq!(world.daemon.get("/v1/deliveries?stat=dead").await.status, 400);
+    assert_eq!(world.daemon.get("/v1/deliveries/dlv_0000000000000000").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_replay_does_what_its_dry_run_counted() {
+    let world = World::with(vec![partner("acme", "500*4,200"), partner("beta", "500*4,200")]).await;
+    for number in 0..20 {
+        world.accept(ftd("acme", &format!("dep-{number}"))).await;
+        world.accept(ftd("beta", &format!("dep-{number}"))).await;
+    }
+    world.at_rest().await;
+    let filter = json!({ "affiliate": "acme", "state": "dead" });
+    let dry = world.daemon.post("/v1/replays", &json!({ "filter": filter, "dry_run": true })).await;
+    assert_eq!((dry.status, &dry.body), (200, &json!({ "matched": 20 })));
+    assert_eq!(world.daemon.post("/v1/replays", &json!({ "filter": {}, "reason": "all" })).await.status, 400);
+    assert_eq!(world.daemon.post("/v1/replays", &json!({ "filter": filter })).await.status, 400, "a reason is asked for");
+    let order = json!({ "filter": filter, "limit": 15, "rate": "500/s", "reason": "their outage is over" });
+    let started = world.daemon.post("/v1/replays", &order).await;
+    assert_eq!((started.status, &started.body["matched"]), (202, &json!(15)));
+    let path = format!("/v1/replays/{}", started.body["replay_id"].as_str().unwrap());
+    let ended = world.daemon.poll(&path, |replay| replay["state"] == "finished").await;
+    assert_eq!((&ended["replayed"], &ended["refused"], &ended["by"]), (&json!(15), &json!(0), &json!("tests")));
+    world.received("acme", |ledger| ledger.accepted_keys == 15).await;
+    let stats = world.at_rest().await;
+    assert_eq!((&stats["deliveries"]["dead"], &stats["deliveries"]["delivered"]), (&json!(25), &json!(15)));
+}
+
+#[tokio::test]
+async fn delivered_ones_are_only_sent_again_by_force() {
+    let world = World::with(vec![partner("acme", "200")]).await;
+    let id = world.accept(ftd("acme", "dep-1")).await;
+    world.until(&id, "delivered").await;
+    let filter = json!({ "affiliate": "acme" });
+    let count = async |force: bool| {
+        let order = json!({ "filter": filter, "dry_run": true, "force": force });
+        world.daemon.post("/v1/replays", &order).await.body["matched"].as_u64().unwrap()
+    };
+    assert_eq!((count(false).await, count(true).await), (0, 1));
+    let path = format!("/v1/deliveries/{id}/replay");
+    assert_eq!(world.daemon.post(&path, &json!({ "reason": "x" })).await.status, 409);
+    assert_eq!(world.daemon.post(&path, &json!({ "reason": "x", "force": true })).await.status, 200);
+    world.received("acme", |ledger| ledger.requests == 2).await;
+}
+
+#[tokio::test]
+async fn what_is_paused_waits_and_goes_on_when_resumed() {
+    let world = World::with(vec![partner("acme", "200"), partner("beta", "200")]).await;
+    let order = json!({ "reason": "their migration" });
+    assert_eq!(world.daemon.post("/v1/affiliates/acme/pause", &order).await.status, 200);
+    let waits = world.accept(ftd("acme", "dep-1")).await;
+    let goes = world.accept(ftd("beta", "dep-1")).await;
+    world.until(&goes, "delivered").await;
+    world.until(&waits, "scheduled").await;
+    assert_eq!(world.receiver("acme").ledger().requests, 0);
+    assert_eq!(world.daemon.post("/v1/postbacks/acme/conversions/resume", &order).await.status, 200);
+    world.until(&waits, "delivered").await;
+}
+
+#[tokio::test]
+async fn a_held_delivery_can_be_released_or_cancelled() {
+    let world = World::with(vec![partner("acme", "200")]).await;
+    let order = json!({ "reason": "checking" });
+    world.daemon.post("/v1/affiliates/acme/pause", &order).await;
+    let ids = [world.accept(ftd("acme", "dep-1")).await, world.accept(ftd("acme", "dep-2")).await];
+    for id in &ids {
+        assert_eq!(world.daemon.post(&format!("/v1/deliveries/{id}/hold"), &order).await.body["state"], "held");
+    }
+    world.daemon.post("/v1/affiliates/acme/resume", &order).await;
+    assert_eq!(world.daemon.post(&format!("/v1/deliveries/{}/release", ids[0]), &order).await.status, 200);
+    let cancelled = world.daemon.post(&format!("/v1/deliveries/{}/cancel", ids[1]), &order).await;
+    assert_eq!(cancelled.body["state"], "cancelled");
+    world.until(&ids[0], "delivered").await;
+    assert_eq!(world.receiver("acme").ledger().requests, 1);
+}
+
+#[tokio::test]
+async fn a_reload_is_whole_or_not_at_all() {
+    let world = World::with(vec![partner("acme", "200")]).await;
+    let file = world.path("affiliates/acme.toml");
+    let good = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, good.replace("{click_id}", "{clickid}")).unwrap();
+    let refused = world.daemon.post("/v1/reload", &json!({})).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.body["errors"][0]["detail"].as_str().unwrap().contains("clickid"), "{}", refused.body);
+    let id = world.accept(ftd("acme", "dep-1")).await;
+    world.until(&id, "delivered").await;
+    std::fs::write(&file, good.replace("cid=", "click=")).unwrap();
+    assert_eq!(world.daemon.post("/v1/reload", &json!({})).await.status, 200);
+    let id = world.accept(ftd("acme", "dep-2")).await;
+    let detail = world.until(&id, "delivered").await;
+    assert!(detail["history"][0]["attempt"]["request"]["url"].as_str().unwrap().contains("&click=click-dep-2&"));
+}
