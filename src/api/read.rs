@@ -142,15 +142,15 @@ pub(super) async fn stats(Extract(state): Extract<State>, identity: Identity) ->
     identity.require(Scope::Read)?;
     let live = state.dispatch.status().await;
     let (outbox, at) = (state.outbox, state.clock.now());
-    let mut stats = blocking(move || Ok(inspect::stats(outbox.reader(), at)?)).await?;
-    stats.in_flight = Some(live.iter().map(|status| status.in_flight as usize).sum());
-    for affiliate in &mut stats.affiliates {
-        let status = live.iter().find(|status| status.affiliate.as_str() == affiliate.affiliate);
-        affiliate.in_flight = status.map(|status| status.in_flight);
-        affiliate.breaker = status.map(|status| status.breaker.name().into());
+    let mut shown = blocking(move || Ok(inspect::stats(outbox.reader(), at)?)).await?;
+    shown.in_flight = Some(live.iter().map(|live| live.in_flight as usize).sum());
+    for affiliate in &mut shown.affiliates {
+        let found = live.iter().find(|live| live.affiliate.as_str() == affiliate.affiliate);
+        affiliate.in_flight = found.map(|live| live.in_flight);
+        affiliate.breaker = found.map(|live| live.breaker.name().into());
     }
-    stats.affiliates.retain(|affiliate| identity.may_see(&affiliate.affiliate));
-    Ok(Json(stats))
+    shown.affiliates.retain(|affiliate| identity.may_see(&affiliate.affiliate));
+    Ok(Json(shown))
 }
 
 /// `GET /v1/affiliates`
@@ -159,7 +159,7 @@ pub(super) async fn affiliates(Extract(state): Extract<State>, identity: Identit
     let rules = state.rules();
     let pauses = state.outbox.reader().pauses();
     let names = state.outbox.reader().postbacks();
-    let paused = |affiliate: &str, postback: &str| {
+    let pause_of = |affiliate: &str, postback: &str| {
         let found = names.iter().find(|(_, n)| n.affiliate.as_str() == affiliate && n.postback.as_str() == postback);
         found.and_then(|(number, _)| pauses.get(number)).cloned().map(inspect::PauseView::from)
     };
@@ -179,7 +179,7 @@ pub(super) async fn affiliates(Extract(state): Extract<State>, identity: Identit
                         "method": postback.request.method(),
                         "max_attempts": postback.retry.max_attempts(),
                         "receiver_dedupes": postback.receiver_dedupes,
-                        "paused": paused(affiliate.id.as_str(), postback.name.as_str()),
+                        "paused": pause_of(affiliate.id.as_str(), postback.name.as_str()),
                     })
                 })
                 .collect();

@@ -3,6 +3,8 @@
 //! Every figure stands beside its baseline: an append and an `fdatasync` of the same number of bytes, by
 //! itself and in groups of the size that the outbox commits. Ratios hold from run to run; seconds do not.
 
+mod isolation;
+
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -119,6 +121,8 @@ pub async fn run(options: &BenchOptions, say: &dyn Fn(&str)) -> Result<Vec<Figur
     outbox.close().await;
     let beside = ("disk: append + fdatasync, 512 events with attempts a time", &cycle_disk);
     figures.push(cycles.figure("full cycle, 512 at once", Some(beside)));
+    say("isolation: 49 affiliates without and with one that hangs on 20,000 deliveries");
+    figures.extend(isolation::run(&options.directory, options.events).await?);
     Ok(figures)
 }
 

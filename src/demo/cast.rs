@@ -57,12 +57,11 @@ impl Temper {
     /// What the affiliate's file says beside the URL.
     fn settings(self) -> &'static str {
         match self {
-            Self::Healthy | Self::Flaky | Self::Throttling | Self::Hanging | Self::Global => "",
+            Self::Healthy | Self::Flaky | Self::Throttling | Self::Hanging | Self::Forgetful | Self::Global => "",
             Self::Dead => "[postback.retry]\nschedule = [\"100ms\", \"200ms\"]\n",
             Self::Lying => {
                 "[[postback.response]]\nwhen = { status = \"200\", body_contains = \"success=false\" }\nthen = \"rejected\"\n"
             }
-            Self::Forgetful => "",
         }
     }
 }

@@ -60,6 +60,12 @@ pub(crate) fn generate(events: usize, seed: u64) -> Day {
     Day { stories }
 }
 
+fn with(event: &mut Value, field: &str, value: String) {
+    if let Value::Object(fields) = event {
+        fields.insert(field.into(), Value::String(value));
+    }
+}
+
 fn player_story(player: usize, dice: &mut Dice) -> Vec<Value> {
     let index = usize::try_from(dice.throw(AFFILIATES.len() as u64)).unwrap_or_default();
     let affiliate = AFFILIATES.get(index).map_or("aurora", |(id, _)| id);
@@ -71,8 +77,8 @@ fn player_story(player: usize, dice: &mut Dice) -> Vec<Value> {
         })
     };
     let money = |mut event: Value, field: &str, amount: String, currency: &str| {
-        event[field] = json!(amount);
-        event["currency"] = json!(currency);
+        with(&mut event, field, amount);
+        with(&mut event, "currency", currency.into());
         event
     };
     let mut story = vec![event("registration", format!("reg-{player}"))];
@@ -95,7 +101,7 @@ fn player_story(player: usize, dice: &mut Dice) -> Vec<Value> {
     if dice.percent(15) {
         let mut reversed =
             money(event("ftd_reversed", format!("rev-{player}")), "payout", format!("-{whole}{cents}"), currency);
-        reversed["reverses"] = json!(first);
+        with(&mut reversed, "reverses", first);
         story.push(reversed);
     }
     story

@@ -154,8 +154,8 @@ impl Producer {
             if status != 200 {
                 return Err(format!("a batch was answered {status}: {answer}"));
             }
-            for result in answer["results"].as_array().into_iter().flatten() {
-                self.count(result["status"].as_u64().unwrap_or_default())?;
+            for result in answer.get("results").and_then(Value::as_array).into_iter().flatten() {
+                self.count(result.get("status").and_then(Value::as_u64).unwrap_or_default())?;
             }
         }
         Ok(())

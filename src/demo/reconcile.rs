@@ -155,8 +155,7 @@ fn check_receipts(faults: &mut Vec<String>, player: &Player, walked: &[Told]) {
     for told in walked.iter().filter(|told| told.affiliate == player.id) {
         let taken = u64::from(ledger.accepted(&told.event.to_string()));
         let expected = match (told.state, player.temper) {
-            (StateKind::Delivered, _) => 1,
-            (StateKind::Dead, Temper::Lying) => 1,
+            (StateKind::Delivered, _) | (StateKind::Dead, Temper::Lying) => 1,
             _ => 0,
         };
         if taken != expected {

@@ -64,7 +64,7 @@ impl Attempter {
         &self,
         due: Due,
         postback: Option<Arc<Postback>>,
-    ) -> Result<Option<(Ended, AttemptNote)>, OutboxError> {
+    ) -> Result<Option<(Ended, Box<AttemptNote>)>, OutboxError> {
         let begun = monotonic();
         let Some(mut lease) = self.outbox.begin(due.id)? else { return Ok(None) };
         let Some(postback) = postback else {
@@ -106,7 +106,7 @@ impl Attempter {
             _ => std::time::Duration::ZERO,
         });
         let took = monotonic().duration_since(begun);
-        Ok(Some((Ended { health: health(&judgement, &note), slow_down, took }, note)))
+        Ok(Some((Ended { health: health(&judgement, &note), slow_down, took }, Box::new(note))))
     }
 
     async fn make(&self, lease: &Lease, postback: &Postback) -> Made {

@@ -65,7 +65,7 @@ pub struct AffiliateStatus {
 }
 
 enum Report {
-    Attempted(DeliveryId, Result<Option<(Ended, AttemptNote)>, OutboxError>),
+    Attempted(DeliveryId, Result<Option<(Ended, Box<AttemptNote>)>, OutboxError>),
     Filled(PostbackNo, SendClass, Result<Window, OutboxError>),
 }
 
@@ -211,7 +211,7 @@ impl Dispatcher {
         let now = self.now();
         match report {
             Report::Attempted(id, Ok(Some((ended, note)))) => {
-                let _ = self.notes.send(Arc::new(note));
+                let _ = self.notes.send(Arc::new(*note));
                 self.scheduler.ended(id, Some(ended), now);
             }
             Report::Attempted(id, Ok(None)) => self.scheduler.ended(id, None, now),

@@ -616,7 +616,12 @@ impl<'a> Reader<'a> {
 
 /// A JSON pointer of RFC 6901 to the place named by its steps.
 pub fn pointer(steps: &[&str]) -> String {
-    steps.iter().map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1"))).collect()
+    let mut pointer = String::new();
+    for step in steps {
+        pointer.push('/');
+        pointer.push_str(&step.replace('~', "~0").replace('/', "~1"));
+    }
+    pointer
 }
 
 /// The candidate most like a mistyped name, if one is near enough to be meant.

@@ -283,9 +283,12 @@ impl fmt::Display for Conditions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
         if !self.status.is_empty() {
-            let ranges = self.status.iter().map(|range| match range.first == range.last {
-                true => range.first.to_string(),
-                false => format!("{}-{}", range.first, range.last),
+            let ranges = self.status.iter().map(|range| {
+                if range.first == range.last {
+                    range.first.to_string()
+                } else {
+                    format!("{}-{}", range.first, range.last)
+                }
             });
             parts.push(format!("status {}", ranges.collect::<Vec<_>>().join(",")));
         }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
 /// Longest wait that a receiver can ask for.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 /// Most attempts a schedule may have.
 pub const MAX_ATTEMPTS: u32 = 100;
 

@@ -11,7 +11,7 @@ use super::filter::{Checked, DeliveryFilter, Direction, InvalidFilter};
 use super::views::{DeliveryDetail, DeliverySummary, HistoryEntryView};
 use crate::domain::delivery::StateKind;
 use crate::domain::id::{DeliveryId, EventId};
-use crate::outbox::{EventRecord, OutboxError, Reader, Scan};
+use crate::outbox::{EventRecord, OutboxError, Reader, Scan, Walk};
 
 /// Most deliveries looked at for one page.
 const MAX_LOOKED_AT: usize = 20_000;
@@ -39,8 +39,6 @@ pub enum ListError {
     #[error(transparent)]
     Outbox(#[from] OutboxError),
 }
-
-type Found<'a> = Box<dyn Iterator<Item = Result<(DeliveryId, Arc<EventRecord>), OutboxError>> + Send + 'a>;
 
 /// A page of the deliveries that meet a filter. `in_flight` tells whether a delivery is being sent just now.
 ///
@@ -98,7 +96,7 @@ fn source<'r>(
     checked: &Checked,
     direction: Direction,
     after: Option<DeliveryId>,
-) -> Result<Found<'r>, OutboxError> {
+) -> Result<Walk<'r>, OutboxError> {
     if !checked.ids.is_empty() {
         return Ok(walk_ids(reader, checked.ids.clone(), after));
     }
@@ -138,18 +136,18 @@ fn start(checked: &Checked, direction: Direction) -> Option<DeliveryId> {
     }
 }
 
-fn walk_ids<'r>(reader: &'r Reader, mut ids: Vec<DeliveryId>, after: Option<DeliveryId>) -> Found<'r> {
+fn walk_ids<'r>(reader: &'r Reader, mut ids: Vec<DeliveryId>, after: Option<DeliveryId>) -> Walk<'r> {
     ids.sort_unstable();
     ids.dedup();
     let rest = ids.into_iter().filter(move |id| after.is_none_or(|after| *id > after));
     Box::new(rest.filter_map(|id| reader.event(id.event).transpose().map(|found| Ok((id, Arc::new(found?))))))
 }
 
-fn walk_events<'r>(
+fn walk_events(
     mut events: Vec<(EventId, EventRecord)>,
     direction: Direction,
     after: Option<DeliveryId>,
-) -> Found<'r> {
+) -> Walk<'static> {
     if direction == Direction::Newest {
         events.reverse();
     }
@@ -171,7 +169,7 @@ fn walk_events<'r>(
 }
 
 /// Dead letters or held deliveries, postback by postback.
-fn walk_listed<'r>(reader: &'r Reader, checked: &Checked, state: StateKind, after: Option<DeliveryId>) -> Found<'r> {
+fn walk_listed<'r>(reader: &'r Reader, checked: &Checked, state: StateKind, after: Option<DeliveryId>) -> Walk<'r> {
     let wanted = checked.clone();
     let mut numbers: Vec<_> = reader.postbacks();
     numbers.retain(|(_, name)| {

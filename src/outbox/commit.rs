@@ -176,7 +176,7 @@ pub(crate) fn sync(shared: &Shared, groups: &SyncReceiver<Group>) {
                 shared.arrivals.push(group.effects.due, group.effects.pauses_changed);
             }
             drop(group.effects.claims);
-            answer(group.replies, result.as_ref().map(|()| ()));
+            answer(group.replies, result.as_ref().copied());
         }
     }
 }

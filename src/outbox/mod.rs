@@ -28,7 +28,7 @@ pub use model::{
     AcceptRequest, Accepted, Conflict, Counts, DeliveryView, EventRecord, HistoryView, Ingested, Order, OrderRefused,
     OrderRequest, OutboxError, Pause, PlanEntry, PlannedDelivery, PostbackNo, Settlement, Totals,
 };
-pub use read::{Reader, Scan};
+pub use read::{Reader, Scan, Walk};
 pub use sled::SledEngine;
 
 #[cfg(test)]

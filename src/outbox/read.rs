@@ -129,6 +129,9 @@ pub struct Reader {
     mirror: SharedMirror,
 }
 
+/// A lazy walk over deliveries with their events.
+pub type Walk<'r> = Box<dyn Iterator<Item = Result<(DeliveryId, Arc<EventRecord>), OutboxError>> + Send + 'r>;
+
 /// Which deliveries a list walks over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scan {
@@ -242,11 +245,7 @@ impl Reader {
     }
 
     /// Walks over deliveries; `after` goes on behind one. Reads lazily: the caller stops when it has enough.
-    pub fn deliveries(
-        &self,
-        scan: Scan,
-        after: Option<DeliveryId>,
-    ) -> Box<dyn Iterator<Item = Result<(DeliveryId, Arc<EventRecord>), OutboxError>> + Send + '_> {
+    pub fn deliveries(&self, scan: Scan, after: Option<DeliveryId>) -> Walk<'_> {
         match scan {
             Scan::All => Box::new(self.walk_events(after, false)),
             Scan::Newest => Box::new(self.walk_events(after, true)),
@@ -372,7 +371,7 @@ impl Reader {
 
     /// Totals since the store was created.
     pub fn totals(&self) -> Totals {
-        self.mirror().totals.clone()
+        self.mirror().totals
     }
 
     /// Bytes that the store takes on disk.

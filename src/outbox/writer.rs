@@ -39,13 +39,16 @@ pub(crate) struct Writer<'a> {
     claims: Claims,
     last_event: EventId,
     overlay: Overlay,
-    undo: Vec<(Vec<u8>, Option<Option<Vec<u8>>>)>,
+    undo: Vec<Overwritten>,
     undo_counts: Vec<(PostbackNo, Option<Counts>)>,
     effects: Effects,
     counts: BTreeMap<PostbackNo, Counts>,
     totals: Option<Totals>,
     pauses: BTreeMap<PostbackNo, Option<Pause>>,
 }
+
+/// A key with what the overlay held for it before, if anything.
+type Overwritten = (Vec<u8>, Option<Option<Vec<u8>>>);
 
 /// All that places a delivery in the store's indices.
 struct Placed<'p> {
@@ -299,9 +302,10 @@ impl<'a> Writer<'a> {
             }
             let mut gate = gate(delivery_id, planned.lane.as_ref(), role, planned.order, &members);
             if let Gate::CancelBoth(originals) = &gate {
-                match self.cancel_unsent(originals, id, now)? {
-                    true => touched.push(group.clone()),
-                    false => gate = Gate::Wait,
+                if self.cancel_unsent(originals, id, now)? {
+                    touched.push(group.clone());
+                } else {
+                    gate = Gate::Wait;
                 }
             }
             let delivery = delivery_at(&gate, now);

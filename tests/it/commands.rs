@@ -9,7 +9,8 @@ async fn events_are_enqueued_from_ndjson_json_and_csv() {
     let world = World::with(vec![partner("acme", "200")]).await;
     let ndjson: String = (0..30).map(|n| format!("{}\n", ftd("acme", &format!("nd-{n}")))).collect();
     std::fs::write(world.path("events.ndjson"), ndjson).unwrap();
-    std::fs::write(world.path("events.json"), Value::Array(vec![ftd("acme", "js-1"), ftd("acme", "js-2")]).to_string()).unwrap();
+    std::fs::write(world.path("events.json"), Value::Array(vec![ftd("acme", "js-1"), ftd("acme", "js-2")]).to_string())
+        .unwrap();
     let csv = "transaction_id,type,affiliate_id,click_id,payout,currency,sub_ids.sub1\n\
                csv-1,ftd,acme,c-1,120.00,EUR,banner\ncsv-2,ftd,acme,c-2,0.10,EUR,\n";
     std::fs::write(world.path("events.csv"), csv).unwrap();
@@ -31,7 +32,11 @@ async fn what_is_rejected_is_named_by_line_and_the_rest_goes_on() {
     std::fs::write(world.path("events.ndjson"), lines).unwrap();
     let finished = world.daemon.command(&["enqueue", "events.ndjson"]);
     assert_eq!(finished.code, 6, "{}", finished.stderr);
-    assert!(finished.stderr.contains('2') && finished.stderr.contains('3') && finished.stderr.contains("/transaction_id"), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains('2') && finished.stderr.contains('3') && finished.stderr.contains("/transaction_id"),
+        "{}",
+        finished.stderr
+    );
     world.received("acme", |ledger| ledger.accepted_keys == 2).await;
 }
 
@@ -93,7 +98,10 @@ async fn exits_tell_what_happened() {
     let url = world.daemon.url("");
     let denied = command(world.directory.path(), &["--url", &url, "--token-file", token.to_str().unwrap(), "stats"]);
     assert_eq!(denied.code, 4, "{}", denied.stderr);
-    let nowhere = command(world.directory.path(), &["--url", "http://127.0.0.1:9", "--token-file", token.to_str().unwrap(), "stats"]);
+    let nowhere = command(
+        world.directory.path(),
+        &["--url", "http://127.0.0.1:9", "--token-file", token.to_str().unwrap(), "stats"],
+    );
     assert_eq!(nowhere.code, 5, "{}", nowhere.stderr);
 }
 

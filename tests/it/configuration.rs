@@ -29,8 +29,15 @@ fn all_errors_of_all_files_come_in_one_run_with_file_line_key_and_remedy() {
         assert_eq!(finished.code, 7, "{}", finished.stderr);
         let told = format!("{}{}", finished.stdout, finished.stderr);
         for expected in [
-            "events.toml:3:", "postbackd.toml:5:", "postbackd.toml:7:", "postbackd.toml:9:", "in_flight",
-            "acme.toml:5:", "acme.toml:6:", "click_id", "acme.toml:8:",
+            "events.toml:3:",
+            "postbackd.toml:5:",
+            "postbackd.toml:7:",
+            "postbackd.toml:9:",
+            "in_flight",
+            "acme.toml:5:",
+            "acme.toml:6:",
+            "click_id",
+            "acme.toml:8:",
         ] {
             assert!(told.contains(expected), "{expected} is missing in:\n{told}");
         }

@@ -11,7 +11,8 @@ use crate::harness::{World, ftd, partner};
 #[tokio::test]
 async fn a_kill_in_the_middle_loses_nothing() {
     const EVENTS: usize = 2_000;
-    let partners = ["acme", "beta", "gamma"].map(|id| partner(id, "20% => 500,200\n200").affiliate("[limits]\nconcurrency = 4"));
+    let partners =
+        ["acme", "beta", "gamma"].map(|id| partner(id, "20% => 500,200\n200").affiliate("[limits]\nconcurrency = 4"));
     let mut world = World::with(partners.into()).await;
     let mut acknowledged = 0;
     for round in 0..4 {
@@ -78,11 +79,17 @@ async fn the_order_of_a_transaction_survives_a_crash() {
     world.daemon.kill();
     world.daemon.start_again();
     world.until(&ids[2], "delivered").await;
-    let statuses: Vec<String> = world.receiver("acme").ledger().entries().iter().map(|seen| {
-        let seen = seen.to_json();
-        let query = seen["path_and_query"].as_str().unwrap();
-        query.split("status=").nth(1).unwrap().split('&').next().unwrap().to_owned()
-    }).collect();
+    let statuses: Vec<String> = world
+        .receiver("acme")
+        .ledger()
+        .entries()
+        .iter()
+        .map(|seen| {
+            let seen = seen.to_json();
+            let query = seen["path_and_query"].as_str().unwrap();
+            query.split("status=").nth(1).unwrap().split('&').next().unwrap().to_owned()
+        })
+        .collect();
     let rank = |status: &String| ["pending", "approved", "rejected"].iter().position(|s| s == status).unwrap();
     assert!(statuses.iter().map(rank).is_sorted(), "{statuses:?}");
     assert_eq!(statuses.iter().collect::<BTreeSet<_>>().len(), 3);

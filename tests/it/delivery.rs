@@ -34,7 +34,8 @@ async fn failures_are_retried_until_it_arrives() {
     let world = World::with(vec![partner("acme", "500,reset,302 location=http://127.0.0.1/x,200")]).await;
     let id = world.accept(ftd("acme", "dep-1")).await;
     let detail = world.until(&id, "delivered").await;
-    let outcomes: Vec<_> = detail["history"].as_array().unwrap().iter().map(|e| e["attempt"]["outcome"].clone()).collect();
+    let outcomes: Vec<_> =
+        detail["history"].as_array().unwrap().iter().map(|e| e["attempt"]["outcome"].clone()).collect();
     assert_eq!(outcomes, ["retry", "ambiguous", "retry", "delivered"]);
     let ledger = world.receiver("acme").ledger();
     assert_eq!((ledger.requests, ledger.accepted_keys, ledger.duplicate_keys), (4, 1, 0));
@@ -51,7 +52,10 @@ async fn a_used_up_schedule_ends_in_a_dead_letter_that_can_be_replayed() {
     assert_eq!(answer.status, 200, "{}", answer.body);
     let detail = world.until(&id, "delivered").await;
     assert_eq!(detail["delivery"]["attempts"], 5);
-    assert_eq!((&detail["history"][4]["order"], &detail["history"][4]["why"]), (&json!("replay"), &json!("they fixed it")));
+    assert_eq!(
+        (&detail["history"][4]["order"], &detail["history"][4]["why"]),
+        (&json!("replay"), &json!("they fixed it"))
+    );
     let keys = world.receiver("acme").ledger().entries().into_iter().map(|seen| {
         let query = seen.to_json()["path_and_query"].as_str().unwrap().to_owned();
         query.split("&key=").nth(1).unwrap().to_owned()
@@ -65,7 +69,8 @@ async fn throttling_waits_as_told_and_spends_no_attempt() {
     let id = world.accept(ftd("acme", "dep-1")).await;
     let detail = world.until(&id, "delivered").await;
     let history = &detail["history"];
-    let at = |index: usize| history[index]["attempt"]["started_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let at =
+        |index: usize| history[index]["attempt"]["started_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     assert!(at(1).duration_since(at(0)).as_millis() >= 1_000);
     assert_eq!((&detail["delivery"]["attempts"], &detail["delivery"]["spent"]), (&json!(2), &json!(1)));
 }
@@ -122,11 +127,7 @@ async fn gone_pauses_the_postback_and_holds_the_delivery() {
 
 #[tokio::test]
 async fn a_forbidden_address_is_never_connected_to() {
-    let world = World::configured(
-        vec![partner("acme", "200")],
-        "",
-    )
-    .await;
+    let world = World::configured(vec![partner("acme", "200")], "").await;
     let file = world.path("postbackd.toml");
     let config = std::fs::read_to_string(&file).unwrap().replace("allow = [\"127.0.0.0/8\"]", "allow = []");
     std::fs::write(&file, config).unwrap();
@@ -152,7 +153,10 @@ async fn a_huge_body_is_read_to_the_cap_and_kept_in_part() {
 
 #[tokio::test]
 async fn an_empty_click_id_never_leaves_and_a_retry_would_not_help() {
-    let world = World::with(vec![partner("acme", "200").query("&need={sub_ids.sub1}").tables("[postback.on_empty]\nneed = \"refuse\"\n")]).await;
+    let world = World::with(vec![
+        partner("acme", "200").query("&need={sub_ids.sub1}").tables("[postback.on_empty]\nneed = \"refuse\"\n"),
+    ])
+    .await;
     let id = world.accept(ftd("acme", "dep-1")).await;
     let detail = world.until(&id, "dead").await;
     assert_eq!(detail["delivery"]["reason"], "unrenderable");

@@ -31,8 +31,12 @@ async fn every_fault_is_reported_and_nothing_is_stored() {
     assert_eq!(answer.status, 422);
     assert_eq!(answer.headers["content-type"], "application/problem+json");
     assert_eq!(answer.body["type"], "urn:postbackd:problem:invalid-event");
-    let pointers: Vec<&str> = answer.body["errors"].as_array().unwrap().iter().map(|e| e["pointer"].as_str().unwrap()).collect();
-    assert_eq!(pointers, ["/clickid", "/transaction_id", "/affiliate_id", "/type", "/payout", "/currency", "/sub_ids/a"]);
+    let pointers: Vec<&str> =
+        answer.body["errors"].as_array().unwrap().iter().map(|e| e["pointer"].as_str().unwrap()).collect();
+    assert_eq!(
+        pointers,
+        ["/clickid", "/transaction_id", "/affiliate_id", "/type", "/payout", "/currency", "/sub_ids/a"]
+    );
     let stats = world.daemon.get("/v1/stats").await.body;
     assert_eq!((&stats["totals"]["accepted"], &stats["deliveries"]), (&json!(0), &json!({})));
 }
@@ -49,8 +53,12 @@ async fn a_batch_answers_for_each_item_by_itself() {
     ];
     let answer = world.daemon.post_as(TOKEN, "/v1/events/batch", "application/x-ndjson", lines.join("\n")).await;
     assert_eq!(answer.status, 200);
-    assert_eq!((&answer.body["accepted"], &answer.body["duplicates"], &answer.body["rejected"]), (&json!(2), &json!(1), &json!(2)));
-    let statuses: Vec<u64> = answer.body["results"].as_array().unwrap().iter().map(|r| r["status"].as_u64().unwrap()).collect();
+    assert_eq!(
+        (&answer.body["accepted"], &answer.body["duplicates"], &answer.body["rejected"]),
+        (&json!(2), &json!(1), &json!(2))
+    );
+    let statuses: Vec<u64> =
+        answer.body["results"].as_array().unwrap().iter().map(|r| r["status"].as_u64().unwrap()).collect();
     assert_eq!(statuses, [202, 422, 200, 422, 202]);
     let array = Value::Array(vec![ftd("acme", "dep-2"), ftd("acme", "dep-3")]);
     let answer = world.daemon.post("/v1/events/batch", &array).await;
@@ -64,7 +72,8 @@ async fn bounds_are_kept_and_say_so() {
     let many = Value::Array((0..1_001).map(|n| ftd("acme", &format!("dep-{n}"))).collect());
     assert_eq!(world.daemon.post("/v1/events/batch", &many).await.status, 413);
     let mut big = ftd("acme", "dep-1");
-    big["sub_ids"] = (0..30).map(|n| (format!("s{n}"), json!("x".repeat(500)))).collect::<serde_json::Map<_, _>>().into();
+    big["sub_ids"] =
+        (0..30).map(|n| (format!("s{n}"), json!("x".repeat(500)))).collect::<serde_json::Map<_, _>>().into();
     let answer = world.daemon.post("/v1/events", &big).await;
     assert_eq!((answer.status, &answer.body["errors"][0]["code"]), (422, &json!("too-large")));
     let text = format!("{{\"transaction_id\": \"{}\"}}", "x".repeat(70_000));

@@ -15,7 +15,12 @@ async fn lists_filter_and_page() {
     let list = async |query: &str| {
         let answer = world.daemon.get(&format!("/v1/deliveries?{query}")).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
-        let names: Vec<String> = answer.body["items"].as_array().unwrap().iter().map(|i| i["transaction_id"].as_str().unwrap().to_owned()).collect();
+        let names: Vec<String> = answer.body["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|i| i["transaction_id"].as_str().unwrap().to_owned())
+            .collect();
         (names, answer.body["next_cursor"].as_str().map(ToOwned::to_owned))
     };
     assert_eq!(list("affiliate=acme&state=dead").await.0, ["dep-3"]);
@@ -43,7 +48,11 @@ async fn a_replay_does_what_its_dry_run_counted() {
     let dry = world.daemon.post("/v1/replays", &json!({ "filter": filter, "dry_run": true })).await;
     assert_eq!((dry.status, &dry.body), (200, &json!({ "matched": 20 })));
     assert_eq!(world.daemon.post("/v1/replays", &json!({ "filter": {}, "reason": "all" })).await.status, 400);
-    assert_eq!(world.daemon.post("/v1/replays", &json!({ "filter": filter })).await.status, 400, "a reason is asked for");
+    assert_eq!(
+        world.daemon.post("/v1/replays", &json!({ "filter": filter })).await.status,
+        400,
+        "a reason is asked for"
+    );
     let order = json!({ "filter": filter, "limit": 15, "rate": "500/s", "reason": "their outage is over" });
     let started = world.daemon.post("/v1/replays", &order).await;
     assert_eq!((started.status, &started.body["matched"]), (202, &json!(15)));

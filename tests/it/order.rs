@@ -12,11 +12,18 @@ async fn a_reversal_goes_out_behind_its_original_however_long_that_takes() {
     let bystander = world.accept(ftd("acme", "dep-2")).await;
     world.until(&reversed, "delivered").await;
     world.until(&bystander, "delivered").await;
-    let order: Vec<String> = world.receiver("acme").ledger().entries().into_iter().map(|seen| {
-        let seen = seen.to_json();
-        let query = seen["path_and_query"].as_str().unwrap();
-        query.split("txid=").nth(1).unwrap().split('&').next().unwrap().to_owned()
-    }).filter(|txid| txid != "dep-2").collect();
+    let order: Vec<String> = world
+        .receiver("acme")
+        .ledger()
+        .entries()
+        .into_iter()
+        .map(|seen| {
+            let seen = seen.to_json();
+            let query = seen["path_and_query"].as_str().unwrap();
+            query.split("txid=").nth(1).unwrap().split('&').next().unwrap().to_owned()
+        })
+        .filter(|txid| txid != "dep-2")
+        .collect();
     assert_eq!(order, ["dep-1", "dep-1", "dep-1", "rev-1"]);
     world.until(&original, "delivered").await;
 }

@@ -39,7 +39,8 @@ pub(crate) fn partner(id: &str, script: &str) -> Partner {
         affiliate: String::new(),
         postback: String::new(),
         tail: String::new(),
-        query: "eid={event_id}&txid={transaction_id}&cid={click_id}&status={status}&payout={payout}&cur={currency}".into(),
+        query: "eid={event_id}&txid={transaction_id}&cid={click_id}&status={status}&payout={payout}&cur={currency}"
+            .into(),
     }
 }
 
@@ -80,7 +81,11 @@ impl Partner {
              url = \"{url}?{}\"\ninsecure_http = true\n{}\n{}",
             self.affiliate,
             self.query,
-            if self.postback.contains("events") { self.postback.clone() } else { format!("events = \"*\"\n{}", self.postback) },
+            if self.postback.contains("events") {
+                self.postback.clone()
+            } else {
+                format!("events = \"*\"\n{}", self.postback)
+            },
             self.tail,
             id = self.id,
         )
@@ -95,7 +100,8 @@ pub(crate) struct World {
 }
 
 /// Quick retries, so that a story is told in a second.
-pub(crate) const QUICK_RETRY: &str = "[defaults.retry]\ninitial = \"30ms\"\nfactor = 1.5\nmax_delay = \"200ms\"\nmax_attempts = 4\njitter = \"none\"\n";
+pub(crate) const QUICK_RETRY: &str =
+    "[defaults.retry]\ninitial = \"30ms\"\nfactor = 1.5\nmax_delay = \"200ms\"\nmax_attempts = 4\njitter = \"none\"\n";
 
 impl World {
     /// A world with these affiliates.
@@ -147,9 +153,7 @@ impl World {
 
     /// Waits until a delivery is in a state; returns it with its history.
     pub(crate) async fn until(&self, delivery: &str, state: &str) -> Value {
-        self.daemon
-            .poll(&format!("/v1/deliveries/{delivery}"), |body| body["delivery"]["state"] == state)
-            .await
+        self.daemon.poll(&format!("/v1/deliveries/{delivery}"), |body| body["delivery"]["state"] == state).await
     }
 
     /// Waits until no delivery is scheduled or waiting; returns the stats.
