@@ -184,6 +184,7 @@ mod pending {
 
     impl Loaded {
         pub(super) fn summary(&self) -> Summary {
+            let _ = &self.warnings;
             Summary { affiliates: 0, postbacks: 0, types: 0 }
         }
     }

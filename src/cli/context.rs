@@ -1,6 +1,6 @@
 //! What every command is handed: its common options, where it prints, how it reaches the daemon.
 
-use super::client::{Client, read_token};
+use super::client::{self, Client, read_token};
 use super::configuration;
 use super::exit::Failure;
 use super::options::Globals;
@@ -23,6 +23,9 @@ impl Context {
         match &self.globals.url {
             Some(url) => {
                 let token = self.globals.token_file.as_deref().map(read_token).transpose()?;
+                if token.is_some() && client::sends_openly(url) {
+                    self.output.say("the token goes over the network unencrypted; use an https --url");
+                }
                 Client::of_url(url, token)
             }
             None => Client::of_socket(&configuration::locate(&self.globals)?.socket),

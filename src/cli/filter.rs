@@ -1,10 +1,13 @@
 //! Which deliveries are meant, as typed.
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
 
 use super::exit::{Exit, Failure};
 use super::time;
+use crate::domain::delivery::StateKind;
+use crate::domain::outcome::Outcome;
 use crate::inspect::DeliveryFilter;
 
 /// Conditions on deliveries; all that are given must hold.
@@ -23,16 +26,16 @@ pub(super) struct FilterArgs {
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
 
-    /// scheduled, waiting, `in_flight`, held, delivered, dead, cancelled or superseded
-    #[arg(long, value_name = "STATE")]
+    /// The delivery's state
+    #[arg(long, value_name = "STATE", value_parser = PossibleValuesParser::new(StateKind::ALL.map(StateKind::name)))]
     pub(super) state: Option<String>,
 
     /// The reason that stands with the state, such as exhausted or ambiguous
     #[arg(long, value_name = "REASON")]
     state_reason: Option<String>,
 
-    /// What the last attempt came to, such as retry or unreachable
-    #[arg(long, value_name = "OUTCOME")]
+    /// What the last attempt came to
+    #[arg(long, value_name = "OUTCOME", value_parser = PossibleValuesParser::new(Outcome::ALL.map(Outcome::name)))]
     outcome: Option<String>,
 
     /// The status of the last response

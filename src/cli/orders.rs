@@ -99,9 +99,10 @@ async fn give(context: &Context, args: OrderArgs, verb: Verb) -> Ended {
     let mut done = Vec::with_capacity(ids.len());
     let mut failed = None;
     for id in ids {
-        let result = match args.dry_run {
-            true => look(&client, id).await.map(|detail| detail.delivery),
-            false => order(&client, id, verb, &reason).await,
+        let result = if args.dry_run {
+            look(&client, id).await.map(|detail| detail.delivery)
+        } else {
+            order(&client, id, verb, &reason).await
         };
         match result {
             Ok(delivery) => done.push(delivery),

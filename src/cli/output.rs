@@ -164,13 +164,19 @@ impl Output {
                 column.set_constraint(ColumnConstraint::ContentWidth);
             }
         }
-        let text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+        let mut text = String::new();
+        for line in table.lines() {
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
         self.raw(text.as_bytes())
     }
 
     /// Says something that is no data.
     pub(super) fn say(&self, words: &str) {
         let lines: Vec<String> = words.split('\n').map(printable).collect();
+        // Data before words, as they came; that data cannot be written is found out with the next data.
+        let _ = lock(&self.data).flush();
         let mut to = lock(&self.words);
         // Nobody can be told that words cannot be said.
         let _ = self.bar().suspend(|| to.write_all(format!("{}\n", lines.join("\n")).as_bytes()));
@@ -198,6 +204,7 @@ impl Output {
                 ));
             }
             Person::AtTerminal => {
+                self.flush()?;
                 let mut words = lock(&self.words);
                 let _ = write!(words, "{} [y/N] ", printable(question));
                 let _ = words.flush();

@@ -22,18 +22,16 @@ pub(super) struct Problem {
 impl Problem {
     /// Reads the body of a response that is no success; anything at all makes a problem.
     pub(super) fn of_response(status: u16, body: &[u8]) -> Self {
-        match serde_json::from_slice::<Value>(body) {
-            Ok(document @ Value::Object(_)) => Self::of_document(status, document),
-            _ => {
-                let start: String = String::from_utf8_lossy(body).chars().take(200).collect();
-                Self {
-                    status,
-                    title: format!("HTTP {status}"),
-                    detail: start.clone(),
-                    faults: Vec::new(),
-                    document: serde_json::json!({"status": status, "detail": start}),
-                }
-            }
+        if let Ok(document @ Value::Object(_)) = serde_json::from_slice::<Value>(body) {
+            return Self::of_document(status, document);
+        }
+        let start: String = String::from_utf8_lossy(body).chars().take(200).collect();
+        Self {
+            status,
+            title: format!("HTTP {status}"),
+            detail: start.clone(),
+            faults: Vec::new(),
+            document: serde_json::json!({"status": status, "detail": start}),
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! The daemon does the work; this counts, asks, starts and watches.
 
+use std::fmt::Write;
+
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -21,6 +23,7 @@ const FORCE_MEANS: &str = "--force also sends deliveries again that have arrived
 
 /// What to send again.
 #[derive(Debug, Clone, Default, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct ReplayArgs {
     /// Deliveries (dlv_…)
     #[arg(value_name = "ID")]
@@ -175,7 +178,7 @@ fn tell(context: &Context, args: &ReplayArgs, matched: u64, meant: u64) {
     }
     let distinct = u64::try_from(args.ids.len()).unwrap_or(u64::MAX);
     if matched < distinct {
-        words.push_str(&format!("; {} of the ids do not", distinct - matched));
+        let _ = write!(words, "; {} of the ids do not", distinct - matched);
     }
     if args.force {
         words.push('\n');

@@ -38,7 +38,7 @@ impl Source {
             Err(error) => error.to_string(),
         };
         let outbox = configuration::locate(&context.globals)?.outbox;
-        let Some(store) = Store::open(&outbox)? else { return Err(nothing_there(client.endpoint(), &outbox, why)) };
+        let Some(store) = Store::open(&outbox)? else { return Err(nothing_there(client.endpoint(), &outbox, &why)) };
         let words = "the daemon is down; this is read from its store, as it was when the daemon ended";
         context.output.say(&format!("postbackd: {words} ({})", outbox.display()));
         Ok(Self::Store(Box::new(store)))
@@ -93,7 +93,7 @@ impl Source {
     }
 }
 
-fn nothing_there(endpoint: &Endpoint, outbox: &Path, why: String) -> Failure {
+fn nothing_there(endpoint: &Endpoint, outbox: &Path, why: &str) -> Failure {
     Failure::new(
         Exit::Unreachable,
         format!("reaching the daemon at {endpoint}"),
@@ -154,5 +154,20 @@ mod tests {
         let failure = Source::open(&context).await.err().unwrap();
         assert_eq!(failure.exit(), Exit::Unreachable);
         assert!(failure.to_string().contains("in use"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_store_of_somebody_else_is_left_alone() {
+        if !rustix::process::geteuid().is_root() {
+            return; // Only root can give a file away.
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let (context, _) = context(directory.path());
+        let data = directory.path().join("data");
+        drop(SledEngine::open(&data, 1 << 20).unwrap());
+        std::os::unix::fs::chown(data.join("sled").join("db"), Some(12_345), None).unwrap();
+        let failure = Source::open(&context).await.err().unwrap();
+        assert_eq!(failure.exit(), Exit::Auth);
+        assert!(failure.to_string().contains("#12345"), "{failure}");
     }
 }

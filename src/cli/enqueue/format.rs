@@ -87,9 +87,8 @@ fn by_start(start: &[u8]) -> io::Result<Format> {
     let line = start.trim_ascii_start();
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
     match line.first() {
-        None | Some(b'[') => Ok(Format::Json),
         Some(b'{') if serde_json::from_slice::<Value>(line).is_ok() => Ok(Format::Ndjson),
-        Some(b'{') => Ok(Format::Json),
+        None | Some(b'[' | b'{') => Ok(Format::Json),
         Some(_) => {
             let why = "its first line does not tell how it is written; add --format json, ndjson or csv";
             Err(io::Error::new(io::ErrorKind::InvalidInput, why))

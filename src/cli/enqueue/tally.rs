@@ -77,8 +77,7 @@ impl<'a> Tally<'a> {
                 }
             }
         }
-        self.proceed();
-        Ok(())
+        self.proceed()
     }
 
     /// Counts what was no event.
@@ -88,8 +87,7 @@ impl<'a> Tally<'a> {
             self.rejected += 1;
             self.reject(found.line, &found.text, &Problem::local("Not an event", &found.why))?;
         }
-        self.proceed();
-        Ok(())
+        self.proceed()
     }
 
     /// Counts a batch that is not to be sent.
@@ -111,9 +109,7 @@ impl<'a> Tally<'a> {
 
     /// Prints the summary and says how the command ends; `stopped` is why not everything was sent.
     pub(super) fn finish(mut self, stopped: Option<Failure>, dry_run: bool) -> Ended {
-        if let Some((path, file)) = &mut self.rejects {
-            file.flush().map_err(|error| unwritable(path, &error))?;
-        }
+        self.proceed()?;
         let output = &self.context.output;
         if let Some(failure) = &stopped {
             output.fail(failure);
@@ -133,9 +129,10 @@ impl<'a> Tally<'a> {
     fn summarise(&self, complete: bool, dry_run: bool) -> Result<(), Failure> {
         let output = &self.context.output;
         let (accepted, duplicates, rejected) = (self.accepted, self.duplicates, self.rejected);
-        let words = match dry_run {
-            true => format!("{} can be read, {rejected} cannot; nothing was handed over", self.read),
-            false => format!("accepted {accepted}, duplicates {duplicates}, rejected {rejected}"),
+        let words = if dry_run {
+            format!("{} can be read, {rejected} cannot; nothing was handed over", self.read)
+        } else {
+            format!("accepted {accepted}, duplicates {duplicates}, rejected {rejected}")
         };
         match output.form() {
             Form::People if self.unsent > 0 => output.text(&format!("{words}, not acknowledged {}", self.unsent)),
@@ -180,9 +177,14 @@ impl<'a> Tally<'a> {
         self.bytes += bytes;
     }
 
-    fn proceed(&self) {
+    /// Shows how far it is; what was rejected so far is in its file, whatever ends us.
+    fn proceed(&mut self) -> Result<(), Failure> {
+        if let Some((path, file)) = &mut self.rejects {
+            file.flush().map_err(|error| unwritable(path, &error))?;
+        }
         let message = format!("accepted {}, rejected {}", self.accepted + self.duplicates, self.rejected);
         self.context.output.proceed(self.bytes, message);
+        Ok(())
     }
 }
 

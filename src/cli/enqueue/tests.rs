@@ -279,7 +279,9 @@ async fn refused_callers_and_absent_daemons_have_their_exits() {
     let (daemon, handed) = daemon(|_, _| busy(StatusCode::FORBIDDEN));
     assert_eq!(run(&daemon, args(&daemon, &events(&["a"]))).await.0, Exit::Auth);
     std::fs::remove_file(daemon.path("p.sock")).unwrap();
-    assert_eq!(run(&daemon, args(&daemon, &events(&["a"]))).await.0, Exit::Unreachable);
+    let patient = EnqueueArgs { retry_for: Duration::from_mins(5), ..args(&daemon, &events(&["a"])) };
+    let at_once = tokio::time::timeout(Duration::from_secs(5), run(&daemon, patient)).await.unwrap();
+    assert_eq!(at_once.0, Exit::Unreachable);
     let only_read = EnqueueArgs { dry_run: true, ..args(&daemon, &events(&["a", "b", "c"])) };
     let (exit, summary, _) = run(&daemon, only_read).await;
     assert_eq!((exit, summary), (Exit::Ok, json!({"read": 3, "rejected": 0})));
