@@ -1,19 +1,10 @@
 //! The `postbackd` binary.
-use tikv_jemallocator::Jemalloc;
+
+use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let dir = tempfile::tempdir_in("/work")?;
-    let o = postbackd::bench::BenchOptions {
-        events: std::env::args().nth(1).unwrap().parse()?,
-        directory: dir.path().into(),
-    };
-    let b = postbackd::bench::run(&o, &|g| eprintln!("{g}")).await?;
-    for r in &b {
-        eprintln!("{r:?}");
-    }
-    Ok(())
+fn main() -> ExitCode {
+    postbackd::cli::main()
 }

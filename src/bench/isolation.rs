@@ -20,7 +20,7 @@ const HANGING_BACKLOG: usize = 20_000;
 /// Events handed over at a time.
 const BATCH: usize = 500;
 /// Longest one run may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Times the healthy affiliates without and with one that hangs on every request.
 ///

@@ -1,1 +1,210 @@
-//! (being written)
+//! The command line: what was typed, carried out, with an exit code that scripts can rely on.
+//!
+//! One file a noun. A command is handed a [`Context`] and comes to an [`Exit`] or a [`Failure`]; it never
+//! prints but through [`output`]. Orders go to the daemon, over its socket or a URL; reads go there too,
+//! or to the store itself while the daemon is down. Knows nothing of how anything is stored or sent.
+
+mod affiliate;
+mod bench;
+mod check;
+mod client;
+mod columns;
+mod configuration;
+mod context;
+mod dead;
+mod demo;
+mod enqueue;
+mod exit;
+mod filter;
+mod list;
+mod options;
+mod orders;
+mod output;
+mod problem;
+mod receiver;
+mod replay;
+mod replays;
+mod run;
+mod shell;
+mod show;
+mod source;
+mod stats;
+mod store;
+mod time;
+
+#[cfg(test)]
+mod fixtures;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use bench::BenchArgs;
+pub use demo::DemoArgs;
+pub use exit::{Exit, Failure};
+pub use run::run;
+
+use context::Context;
+use exit::Ended;
+use options::Globals;
+use output::Output;
+
+/// The variable that asks for no colours (<https://no-color.org>).
+const NO_COLOUR: &str = "NO_COLOR";
+
+/// Hands conversions to affiliates' postback URLs: durably, in order, exactly as often as needed
+#[derive(Debug, Parser)]
+#[command(name = "postbackd", version, propagate_version = true, max_term_width = 100, after_help = EXITS)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What the exit codes mean.
+const EXITS: &str = "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 not allowed, 5 daemon unreachable, \
+                     6 partly done, 7 bad configuration, 8 refused";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Run,
+    /// Tell everything that is wrong with the configuration
+    Check,
+    /// Have the daemon take its configuration anew
+    Reload,
+    /// Hand over events from a file or standard input
+    Enqueue(enqueue::EnqueueArgs),
+    /// List deliveries
+    List(list::ListArgs),
+    /// Show a delivery with every attempt, or an event with its deliveries
+    Show(show::ShowArgs),
+    /// Show the state of everything
+    Stats,
+    /// Work with dead letters
+    #[command(subcommand)]
+    Dead(dead::DeadCommand),
+    /// Send deliveries again
+    Replay(replay::ReplayArgs),
+    /// List, watch and stop replays
+    #[command(subcommand)]
+    Replays(replays::ReplaysCommand),
+    /// Do not send deliveries after all
+    Cancel(orders::OrderArgs),
+    /// Let deliveries wait for a person
+    Hold(orders::OrderArgs),
+    /// Let held deliveries go out, or note that they have arrived
+    Release(orders::ReleaseArgs),
+    /// Work with affiliates
+    #[command(subcommand)]
+    Affiliate(affiliate::AffiliateCommand),
+    /// Stand in for an affiliate's tracker
+    Receiver(crate::receiver::ReceiverArgs),
+    /// See it work on this machine alone
+    Demo(DemoArgs),
+    /// Measure what this machine can do
+    Bench(BenchArgs),
+    /// Print completions for a shell
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page
+    Man(shell::ManArgs),
+}
+
+/// The whole program: parses, carries out, and ends.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help that nobody reads is no failure.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { Exit::Ok.code() });
+        }
+    };
+    let no_colour = cli.globals.no_colour || crate::ops::environment::variable(NO_COLOUR).is_some();
+    let output = Output::new(cli.globals.form(), no_colour);
+    let context = Context { globals: cli.globals, output };
+    let ended = on_runtime(&context, cli.command).and_then(|exit| context.output.flush().map(|()| exit));
+    let exit = ended.unwrap_or_else(|failure| {
+        // What was printed before the failure is still wanted; that it cannot be written adds nothing.
+        let _ = context.output.flush();
+        context.output.fail(&failure);
+        failure.exit()
+    });
+    ExitCode::from(exit.code())
+}
+
+fn on_runtime(context: &Context, command: Command) -> Ended {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(Exit::Error, "starting threads", error, "look at ulimit -u"))?;
+    let ended = runtime.block_on(carry_out(context, command));
+    // A thread that waits for standard input must not keep the process.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn carry_out(context: &Context, command: Command) -> Ended {
+    match command {
+        Command::Run => run(&configuration::path(&context.globals)).await.map(|()| Exit::Ok),
+        Command::Check => check::check(context),
+        Command::Reload => check::reload(context).await,
+        Command::Enqueue(args) => enqueue::enqueue(context, args).await,
+        Command::List(args) => list::list(context, args).await,
+        Command::Show(args) => show::show(context, args).await,
+        Command::Stats => stats::stats(context).await,
+        Command::Dead(command) => dead::dead(context, command).await,
+        Command::Replay(args) => replay::replay(context, args).await,
+        Command::Replays(command) => replays::replays(context, command).await,
+        Command::Cancel(args) => orders::cancel(context, args).await,
+        Command::Hold(args) => orders::hold(context, args).await,
+        Command::Release(args) => orders::release(context, args).await,
+        Command::Affiliate(command) => affiliate::affiliate(context, command).await,
+        Command::Receiver(args) => receiver::receiver(context, args).await,
+        Command::Demo(args) => demo::run(context, args).await,
+        Command::Bench(args) => bench::run(context, args).await,
+        Command::Completions(args) => shell::completions(context, Cli::command(), &args),
+        Command::Man(args) => shell::man(context, Cli::command(), args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_are_read_as_typed() {
+        for typed in [
+            "postbackd list --state dead --since 2h --columns delivery_id,http_status --json",
+            "postbackd --config a.toml dead list --group",
+            "postbackd dead replay --affiliate acme --reason x --yes",
+            "postbackd replay dlv_0000000000000000 --dry-run",
+            "postbackd release dlv_0000000000000000 --delivered --reason x",
+            "postbackd affiliate pause acme/conversion --reason x",
+            "postbackd receiver --json --listen 127.0.0.1:0",
+            "postbackd enqueue - --format csv --retry-for 5s",
+            "postbackd run --config a.toml",
+        ] {
+            Cli::try_parse_from(typed.split(' ')).unwrap_or_else(|error| panic!("{typed}: {error}"));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for typed in [
+            "postbackd replay dlv_0000000000000000",
+            "postbackd cancel --reason x",
+            "postbackd release dlv_1 --resend --delivered --reason x",
+            "postbackd list --columns nonsense",
+            "postbackd list --json --ndjson",
+            "postbackd list --since yesterday",
+        ] {
+            assert!(Cli::try_parse_from(typed.split(' ')).is_err(), "{typed}");
+        }
+    }
+}

@@ -187,7 +187,7 @@ fn check_order(faults: &mut Vec<String>, player: &Player, walked: &[Told]) -> us
 
 /// The counters that the store keeps equal those of the walk.
 fn check_counters(faults: &mut Vec<String>, outbox: &Outbox, rows: &[Row]) {
-    let kept = outbox.reader().counts().values().fold(Counts::default(), |sum, counts| sum.plus(counts));
+    let kept = outbox.reader().counts().values().fold(Counts::default(), Counts::plus);
     let walked = rows.iter().fold(Counts::default(), |sum, row| sum.plus(&row.counts));
     for kind in StateKind::ALL {
         expect(faults, &format!("counter of {}", kind.name()), walked.of(kind), kept.of(kind));

@@ -136,7 +136,7 @@ fn start(checked: &Checked, direction: Direction) -> Option<DeliveryId> {
     }
 }
 
-fn walk_ids<'r>(reader: &'r Reader, mut ids: Vec<DeliveryId>, after: Option<DeliveryId>) -> Walk<'r> {
+fn walk_ids(reader: &Reader, mut ids: Vec<DeliveryId>, after: Option<DeliveryId>) -> Walk<'_> {
     ids.sort_unstable();
     ids.dedup();
     let rest = ids.into_iter().filter(move |id| after.is_none_or(|after| *id > after));

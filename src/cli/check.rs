@@ -1,0 +1,98 @@
+//! `check` and `reload`: what is wrong with the configuration, and having the daemon take it.
+
+use serde_json::{Value, json};
+
+use super::configuration::{self, Checked, Severity};
+use super::context::Context;
+use super::exit::{Ended, Exit};
+use super::output::Form;
+use super::problem::Problem;
+
+/// Checks the configuration without a daemon.
+pub(super) fn check(context: &Context) -> Ended {
+    let path = configuration::path(&context.globals);
+    let checked = configuration::check(&path);
+    let output = &context.output;
+    match output.form() {
+        Form::Json => output.document(&json!({
+            "file": path,
+            "ok": checked.summary.is_some(),
+            "findings": checked.findings,
+            "summary": checked.summary,
+        }))?,
+        Form::Ndjson => checked.findings.iter().try_for_each(|finding| output.document(finding))?,
+        Form::People => checked.findings.iter().try_for_each(|finding| output.text(&finding.to_string()))?,
+    }
+    output.say(&verdict(&checked, &path.display().to_string()));
+    Ok(if checked.summary.is_some() { Exit::Ok } else { Exit::Configuration })
+}
+
+fn verdict(checked: &Checked, path: &str) -> String {
+    let warnings = checked.findings.iter().filter(|finding| finding.severity == Severity::Warning).count();
+    match checked.summary {
+        Some(summary) => format!(
+            "{path} is good: {}, {}, {}, {}",
+            counted(summary.affiliates, "affiliate", "affiliates"),
+            counted(summary.postbacks, "postback", "postbacks"),
+            counted(summary.types, "event type", "event types"),
+            counted(warnings, "warning", "warnings"),
+        ),
+        None => format!(
+            "{path} cannot be used: {}, {}",
+            counted(checked.findings.len() - warnings, "error", "errors"),
+            counted(warnings, "warning", "warnings"),
+        ),
+    }
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// Has the daemon take its configuration anew.
+pub(super) async fn reload(context: &Context) -> Ended {
+    let client = context.client()?;
+    let what = "reloading the configuration";
+    let answer = client.exchange(reqwest::Method::POST, &["v1", "reload"], &[], Some("{}".into())).await;
+    let answer = answer.map_err(|error| error.failing(what))?;
+    let document = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+    if !answer.status.is_success() {
+        let problem = Problem::of_response(answer.status.as_u16(), &answer.body);
+        let failure = problem.into_failure(what, "postbackd check; the daemon goes on with the configuration it had");
+        return Err(if answer.status == 422 { failure.ending(Exit::Configuration) } else { failure });
+    }
+    let warnings = document.get("warnings").and_then(Value::as_array).cloned().unwrap_or_default();
+    if context.output.form() != Form::People {
+        context.output.document(&document)?;
+        return Ok(Exit::Ok);
+    }
+    for warning in &warnings {
+        context
+            .output
+            .say(&format!("warning: {}", warning.as_str().map_or_else(|| warning.to_string(), str::to_owned)));
+    }
+    context.output.text(&format!("reloaded with {}", counted(warnings.len(), "warning", "warnings")))?;
+    Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use axum::routing::post;
+    use axum::{Json, Router};
+
+    use super::*;
+    use crate::cli::fixtures::Daemon;
+    use crate::cli::output::Person;
+
+    #[tokio::test]
+    async fn a_bad_configuration_ends_in_its_own_exit() {
+        let refuse = post(async || (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"title": "Bad configuration"}))));
+        let daemon = Daemon::serve(Router::new().route("/v1/reload", refuse));
+        let (context, _) = daemon.context(Form::People, Person::Absent);
+        assert_eq!(reload(&context).await.unwrap_err().exit(), Exit::Configuration);
+        assert_eq!(check(&context), Ok(Exit::Ok));
+        std::fs::write(daemon.path("p.toml"), "[api").unwrap();
+        assert_eq!(check(&context), Ok(Exit::Configuration));
+    }
+}

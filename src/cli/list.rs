@@ -1,0 +1,211 @@
+//! `list`: deliveries that meet a filter, page after page.
+
+use clap::Args;
+
+use super::columns::Column;
+use super::context::Context;
+use super::exit::{Ended, Exit, Failure};
+use super::filter::FilterArgs;
+use super::output::{Form, Rows};
+use super::source::Source;
+use crate::inspect::{DeliveryFilter, DeliverySummary, Direction};
+
+/// Most deliveries asked for at once.
+const PAGE: usize = 1_000;
+
+/// What to list.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    #[command(flatten)]
+    reach: ReachArgs,
+}
+
+/// How much to list, and how.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ReachArgs {
+    /// List so many at most
+    #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all")]
+    limit: usize,
+
+    /// List all there are
+    #[arg(long)]
+    all: bool,
+
+    /// Begin with the oldest
+    #[arg(long)]
+    oldest: bool,
+
+    /// Go on where an earlier list ended
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
+
+    /// Columns of the table, divided by commas; JSON is always complete
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    columns: Vec<Column>,
+}
+
+/// Lists deliveries.
+pub(super) async fn list(context: &Context, args: ListArgs) -> Ended {
+    let filter = args.filter.filter(&[])?;
+    let source = Source::open(context).await?;
+    print(context, &source, &filter, args.reach).await
+}
+
+/// Prints the deliveries of a filter.
+pub(super) async fn print(context: &Context, source: &Source, filter: &DeliveryFilter, reach: ReachArgs) -> Ended {
+    let direction = if reach.oldest { Direction::Oldest } else { Direction::Newest };
+    let mut walk = Walk::new(source, filter, direction, if reach.all { usize::MAX } else { reach.limit });
+    walk.cursor = reach.cursor;
+    let columns = if reach.columns.is_empty() { Column::DEFAULT.to_vec() } else { reach.columns };
+    match context.output.form() {
+        Form::People => print_tables(context, walk, &columns).await?,
+        Form::Json => print_document(context, walk).await?,
+        Form::Ndjson => {
+            while let Some(page) = walk.next().await? {
+                page.iter().try_for_each(|delivery| context.output.document(delivery))?;
+            }
+            say_more(context, walk.cursor.as_deref());
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// A table a page, so that a long list needs no more memory than a short one.
+async fn print_tables(context: &Context, mut walk: Walk<'_>, columns: &[Column]) -> Result<(), Failure> {
+    let mut any = false;
+    while let Some(page) = walk.next().await? {
+        if page.is_empty() {
+            continue;
+        }
+        any = true;
+        let mut rows = Rows::new(columns.iter().map(|column| column.name()).collect());
+        for delivery in &page {
+            rows.push(columns.iter().map(|column| column.cell(delivery)).collect());
+        }
+        context.output.table(rows)?;
+    }
+    if !any {
+        context.output.say("no delivery meets the filter");
+    }
+    say_more(context, walk.cursor.as_deref());
+    Ok(())
+}
+
+/// The same document as the API's page, written as it comes.
+async fn print_document(context: &Context, mut walk: Walk<'_>) -> Result<(), Failure> {
+    let output = &context.output;
+    let unwritable = |error: serde_json::Error| Failure::new(Exit::Error, "writing JSON", error, "");
+    output.raw(b"{\"items\": [")?;
+    let mut divider = "\n";
+    while let Some(page) = walk.next().await? {
+        for delivery in &page {
+            let text = serde_json::to_string(delivery).map_err(unwritable)?;
+            output.raw(format!("{divider}{text}").as_bytes())?;
+            divider = ",\n";
+        }
+    }
+    let cursor = serde_json::to_string(&walk.cursor).map_err(unwritable)?;
+    output.raw(format!("\n], \"next_cursor\": {cursor}}}\n").as_bytes())
+}
+
+fn say_more(context: &Context, cursor: Option<&str>) {
+    if let Some(cursor) = cursor {
+        context.output.say(&format!("there may be more: add --all, or --cursor {cursor}"));
+    }
+}
+
+/// Walks over the pages of a list.
+pub(super) struct Walk<'a> {
+    source: &'a Source,
+    filter: &'a DeliveryFilter,
+    direction: Direction,
+    left: usize,
+    /// Where the next page begins.
+    cursor: Option<String>,
+    ended: bool,
+}
+
+impl<'a> Walk<'a> {
+    /// A walk over at most `most` deliveries.
+    pub(super) fn new(source: &'a Source, filter: &'a DeliveryFilter, direction: Direction, most: usize) -> Self {
+        Self { source, filter, direction, left: most, cursor: None, ended: false }
+    }
+
+    /// The next page, which may be empty; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<DeliverySummary>>, Failure> {
+        if self.ended || self.left == 0 {
+            return Ok(None);
+        }
+        let limit = self.left.min(PAGE);
+        let page = self.source.list(self.filter, self.direction, self.cursor.as_deref(), limit).await?;
+        self.left = self.left.saturating_sub(page.items.len());
+        self.ended = page.next_cursor.is_none();
+        self.cursor = page.next_cursor;
+        Ok(Some(page.items))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::extract::RawQuery;
+    use axum::routing::get;
+    use axum::{Json, Router};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cli::fixtures::{self, Daemon};
+    use crate::cli::output::Person;
+
+    fn daemon() -> (Daemon, Arc<Mutex<Vec<String>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        let pages = get(move |RawQuery(query): RawQuery| async move {
+            let query = query.unwrap_or_default();
+            let page = match query.as_str() {
+                second if second.contains("cursor=two") => {
+                    json!({"items": [fixtures::delivery("dlv_b")], "next_cursor": null})
+                }
+                _ => json!({"items": [fixtures::delivery("dlv_a")], "next_cursor": "two"}),
+            };
+            log.lock().unwrap().push(query);
+            Json(page)
+        });
+        (Daemon::serve(Router::new().route("/v1/deliveries", pages)), asked)
+    }
+
+    fn reach(all: bool, limit: usize) -> ReachArgs {
+        ReachArgs { limit, all, oldest: false, cursor: None, columns: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn all_pages_make_one_document() {
+        let (daemon, asked) = daemon();
+        let (context, captured) = daemon.context(Form::Json, Person::Absent);
+        let filter = DeliveryFilter { affiliate: Some("acme".into()), ..DeliveryFilter::default() };
+        let source = Source::open(&context).await.unwrap();
+        print(&context, &source, &filter, reach(true, 50)).await.unwrap();
+        let document: Value = serde_json::from_str(&captured.data()).unwrap();
+        let ids: Vec<_> =
+            document["items"].as_array().unwrap().iter().map(|item| item["delivery_id"].clone()).collect();
+        assert_eq!(ids, ["dlv_a", "dlv_b"]);
+        assert_eq!(document["next_cursor"], Value::Null);
+        assert!(asked.lock().unwrap()[0].contains("affiliate=acme"));
+    }
+
+    #[tokio::test]
+    async fn a_limit_ends_the_walk_and_tells_how_to_go_on() {
+        let (daemon, asked) = daemon();
+        let (context, captured) = daemon.context(Form::People, Person::Absent);
+        let source = Source::open(&context).await.unwrap();
+        print(&context, &source, &DeliveryFilter::default(), reach(false, 1)).await.unwrap();
+        assert!(captured.data().contains("dlv_a"), "{}", captured.data());
+        assert!(!captured.data().contains("dlv_b"), "{}", captured.data());
+        assert!(captured.words().contains("--cursor two"), "{}", captured.words());
+        assert_eq!(*asked.lock().unwrap(), ["limit=1"]);
+    }
+}

@@ -1,0 +1,106 @@
+//! Looks into the outbox itself while the daemon is down.
+//!
+//! Never makes a store where there is none, and opens one only as its owner: what the engine writes when
+//! it opens must stay readable for the daemon.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::exit::{Exit, Failure, with_causes};
+use super::show::EventDetail;
+use crate::domain::id::{DeliveryId, EventId};
+use crate::inspect::{self, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, ListError, Page, Stats};
+use crate::ops::clock::{Clock, SystemClock};
+use crate::outbox::{EngineError, Outbox, OutboxError, Reader, SledEngine};
+
+/// Memory for the store's pages while we look.
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// The outbox of a daemon that is down.
+pub(super) struct Store {
+    reader: Reader,
+}
+
+impl Store {
+    /// Opens the outbox in a directory; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it is somebody else's, in use, or cannot be read.
+    pub(super) fn open(path: &Path) -> Result<Option<Self>, Failure> {
+        let what = || format!("opening the outbox {}", path.display());
+        let found = match std::fs::metadata(path.join("sled").join("db")) {
+            Ok(found) => found,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                let next = "run as the daemon's user: sudo -u postbackd postbackd …";
+                return Err(Failure::new(Exit::Auth, what(), error, next));
+            }
+        };
+        if found.uid() != rustix::process::geteuid().as_raw() {
+            return Err(Failure::new(
+                Exit::Auth,
+                what(),
+                "it belongs to another user, and opening it would leave files that the daemon cannot read",
+                format!("run as its owner: sudo -u '#{}' postbackd …", found.uid()),
+            ));
+        }
+        let engine = SledEngine::open(path, CACHE_BYTES).map_err(|error| {
+            let exit = if matches!(error, EngineError::InUse { .. }) { Exit::Unreachable } else { Exit::Error };
+            let next = match exit {
+                Exit::Unreachable => "a daemon has it open but does not answer here: check [api] socket, or use --url",
+                _ => "start the daemon and look at its log",
+            };
+            Failure::new(exit, what(), with_causes(&error), next)
+        })?;
+        let reader = Outbox::open_reader(Arc::new(engine)).map_err(|error| broken(&error))?;
+        Ok(Some(Self { reader }))
+    }
+
+    /// A page of deliveries.
+    pub(super) fn list(
+        &self,
+        filter: &DeliveryFilter,
+        direction: Direction,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<DeliverySummary>, Failure> {
+        inspect::list(&self.reader, filter, direction, cursor, limit, &|_| false).map_err(|error| match error {
+            ListError::Filter(invalid) => Failure::new(Exit::Usage, "the filter", invalid, "postbackd list --help"),
+            ListError::Outbox(error) => broken(&error),
+        })
+    }
+
+    /// A delivery in detail.
+    pub(super) fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryDetail>, Failure> {
+        inspect::show(&self.reader, id, false).map_err(|error| broken(&error))
+    }
+
+    /// An event with its deliveries.
+    pub(super) fn event(&self, id: EventId) -> Result<Option<EventDetail>, Failure> {
+        let Some(record) = self.reader.event(id).map_err(|error| broken(&error))? else { return Ok(None) };
+        let mut deliveries = Vec::with_capacity(record.plan.len());
+        for ordinal in 0..u16::try_from(record.plan.len()).unwrap_or(u16::MAX) {
+            let found = self.reader.delivery_of(DeliveryId { event: id, ordinal }, &record);
+            let found = found.map_err(|error| broken(&error))?;
+            deliveries.extend(found.map(|view| DeliverySummary::new(&view, &record, false)));
+        }
+        Ok(Some(EventDetail {
+            event_id: id.to_string(),
+            event: record.event.to_json(),
+            source: record.source,
+            accepted_at: record.accepted_at,
+            deliveries,
+        }))
+    }
+
+    /// The state of everything.
+    pub(super) fn stats(&self) -> Result<Stats, Failure> {
+        inspect::stats(&self.reader, SystemClock.now()).map_err(|error| broken(&error))
+    }
+}
+
+fn broken(error: &OutboxError) -> Failure {
+    let next = "start the daemon and look at its log; a backup can be restored while it is down";
+    Failure::new(Exit::Error, "reading the outbox", with_causes(error), next)
+}
