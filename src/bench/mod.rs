@@ -215,7 +215,7 @@ async fn cycle(outbox: &Outbox, events: usize) -> Result<Measured, BenchError> {
         tasks.spawn(async move {
             for number in 0..each {
                 let id = accept_one(&outbox, client * each + number).await?;
-                let Some(lease) = outbox.begin(id)? else {
+                let Some(lease) = outbox.begin(id)?.leased() else {
                     return Err(BenchError::Event(format!("{id} is not scheduled")));
                 };
                 let attempt = attempt();

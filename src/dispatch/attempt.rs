@@ -18,7 +18,7 @@ use crate::domain::template::Scope;
 use crate::domain::timestamp::to_micros;
 use crate::ops::clock::{SharedClock, monotonic};
 use crate::ops::random;
-use crate::outbox::{Due, Lease, Outbox, OutboxError, Pause, Settlement};
+use crate::outbox::{Begun, Due, Lease, Outbox, OutboxError, Pause, Settlement};
 use crate::transport::{Exchange, Received, Transport};
 
 /// What an attempt needs.
@@ -52,6 +52,20 @@ pub struct AttemptNote {
     pub timings: Timings,
 }
 
+/// How long to wait for whoever changes a delivery that is due at the same moment: about a commit.
+const BUSY_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// What came of a delivery's turn.
+#[derive(Debug)]
+pub(crate) enum Attempted {
+    /// It was attempted, and that is durable.
+    Made(Ended, Box<AttemptNote>),
+    /// There was nothing to attempt (any more).
+    Nothing,
+    /// It is being changed at this moment: it has to have another turn.
+    Busy,
+}
+
 /// What one attempt comes to before it is settled.
 struct Made {
     record: AttemptRecord,
@@ -59,18 +73,21 @@ struct Made {
 }
 
 impl Attempter {
-    /// Attempts a delivery; `None` where there was nothing to attempt (any more).
-    pub(crate) async fn attempt(
-        &self,
-        due: Due,
-        postback: Option<Arc<Postback>>,
-    ) -> Result<Option<(Ended, Box<AttemptNote>)>, OutboxError> {
+    /// Attempts a delivery.
+    pub(crate) async fn attempt(&self, due: Due, postback: Option<Arc<Postback>>) -> Result<Attempted, OutboxError> {
         let begun = monotonic();
-        let Some(mut lease) = self.outbox.begin(due.id)? else { return Ok(None) };
+        let mut lease = match self.outbox.begin(due.id)? {
+            Begun::Leased(lease) => *lease,
+            Begun::NotScheduled => return Ok(Attempted::Nothing),
+            Begun::Busy => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+                return Ok(Attempted::Busy);
+            }
+        };
         let Some(postback) = postback else {
             drop(lease);
             self.outbox.hold_unconfigured(due.id).await?;
-            return Ok(None);
+            return Ok(Attempted::Nothing);
         };
         if !postback.receiver_dedupes {
             self.outbox.intend(&mut lease).await?;
@@ -106,7 +123,7 @@ impl Attempter {
             _ => std::time::Duration::ZERO,
         });
         let took = monotonic().duration_since(begun);
-        Ok(Some((Ended { health: health(&judgement, &note), slow_down, took }, Box::new(note))))
+        Ok(Attempted::Made(Ended { health: health(&judgement, &note), slow_down, took }, Box::new(note)))
     }
 
     async fn make(&self, lease: &Lease, postback: &Postback) -> Made {

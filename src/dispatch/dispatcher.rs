@@ -12,12 +12,12 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attempt::{AttemptNote, Attempter};
+use super::attempt::{AttemptNote, Attempted, Attempter};
 use super::breaker::Breaker;
-use super::scheduler::{Ended, Route, Scheduler, Step};
+use super::scheduler::{Route, Scheduler, Step};
 use super::window::WINDOW;
 use crate::domain::affiliate::{Affiliate, Limits};
-use crate::domain::id::{AffiliateId, DeliveryId};
+use crate::domain::id::AffiliateId;
 use crate::domain::plan::Affiliates;
 use crate::domain::postback::Postback;
 use crate::ops::clock::SharedClock;
@@ -65,7 +65,7 @@ pub struct AffiliateStatus {
 }
 
 enum Report {
-    Attempted(DeliveryId, Result<Option<(Ended, Box<AttemptNote>)>, OutboxError>),
+    Attempted(Due, Result<Attempted, OutboxError>),
     Filled(PostbackNo, SendClass, Result<Window, OutboxError>),
 }
 
@@ -210,15 +210,19 @@ impl Dispatcher {
     fn take_report(&mut self, report: Report) {
         let now = self.now();
         match report {
-            Report::Attempted(id, Ok(Some((ended, note)))) => {
+            Report::Attempted(due, Ok(Attempted::Made(ended, note))) => {
                 let _ = self.notes.send(Arc::new(*note));
-                self.scheduler.ended(id, Some(ended), now);
+                self.scheduler.ended(due.id, Some(ended), now);
             }
-            Report::Attempted(id, Ok(None)) => self.scheduler.ended(id, None, now),
-            Report::Attempted(id, Err(error)) => {
+            Report::Attempted(due, Ok(Attempted::Nothing)) => self.scheduler.ended(due.id, None, now),
+            Report::Attempted(due, Ok(Attempted::Busy)) => {
+                self.scheduler.ended(due.id, None, now);
+                self.scheduler.arrived(due, now);
+            }
+            Report::Attempted(due, Err(error)) => {
                 // The delivery stays scheduled on disk; a restart takes it up again.
-                tracing::error!(delivery = %id, %error, "an attempt could not be written down");
-                self.scheduler.ended(id, None, now);
+                tracing::error!(delivery = %due.id, %error, "an attempt could not be written down");
+                self.scheduler.ended(due.id, None, now);
             }
             Report::Filled(postback, class, Ok(window)) => {
                 self.scheduler.filled(postback, class, window.due, window.complete, now);
@@ -252,7 +256,7 @@ impl Dispatcher {
         let postback = self.postbacks.get(&due.postback).cloned().flatten();
         self.tasks.spawn(async move {
             let result = attempter.attempt(due, postback).await;
-            let _ = reports.send(Report::Attempted(due.id, result));
+            let _ = reports.send(Report::Attempted(due, result));
         });
     }
 

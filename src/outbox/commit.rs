@@ -172,10 +172,11 @@ pub(crate) fn sync(shared: &Shared, groups: &SyncReceiver<Group>) {
             shared.failure.set(error);
         }
         for group in pending {
+            // Claims end before anybody learns of what was scheduled, so that it can be leased at once.
+            drop(group.effects.claims);
             if result.is_ok() {
                 shared.arrivals.push(group.effects.due, group.effects.pauses_changed);
             }
-            drop(group.effects.claims);
             answer(group.replies, result.as_ref().copied());
         }
     }

@@ -133,7 +133,7 @@ impl Story {
     }
 
     async fn send(&self, id: DeliveryId, conclusion: Conclusion) {
-        let lease = self.outbox().begin(id).unwrap().expect("scheduled");
+        let lease = self.outbox().begin(id).unwrap().leased().expect("scheduled");
         self.settle(lease, conclusion).await;
     }
 
@@ -246,7 +246,7 @@ async fn later_events_of_a_transaction_wait_their_turn(mut story: Story) {
     let all = [first, second, third, other];
     use StateKind::{Dead, Delivered, Scheduled, Waiting};
     assert_eq!(story.kinds(&all), [Scheduled, Waiting, Waiting, Scheduled]);
-    assert!(story.outbox().begin(second).unwrap().is_none(), "a waiting delivery cannot be sent");
+    assert!(story.outbox().begin(second).unwrap().leased().is_none(), "a waiting delivery cannot be sent");
     story.send(first, again(5)).await;
     assert_eq!(story.kinds(&all), [Scheduled, Waiting, Waiting, Scheduled]);
     story.send(first, DELIVERED).await;
@@ -303,7 +303,7 @@ async fn cancel_both_spares_the_receiver_an_unsent_pair(mut story: Story) {
 async fn cancel_both_waits_for_an_original_in_flight(story: Story) {
     let order = OrderPolicy { original_unsettled: OriginalUnsettled::CancelBoth, ..OrderPolicy::default() };
     let original = story.accept(event("t1", "ftd", Status::Approved), to(&["a"], order)).await;
-    let lease = story.outbox().begin(original).unwrap().unwrap();
+    let lease = story.outbox().begin(original).unwrap().leased().unwrap();
     let reversed = story.accept(reversal("r1", "t1"), to(&["a"], order)).await;
     assert_eq!(story.state(reversed).0, StateKind::Waiting);
     story.settle(lease, DELIVERED).await;
@@ -323,7 +323,7 @@ async fn a_newer_status_supersedes_where_only_the_latest_counts(story: Story) {
 async fn orders_change_what_their_state_allows(story: Story) {
     let id = story.accept(event("t1", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
     assert_eq!(story.order(id, Order::Hold).await, Ok(StateKind::Held));
-    assert!(story.outbox().begin(id).unwrap().is_none());
+    assert!(story.outbox().begin(id).unwrap().leased().is_none());
     assert_eq!(story.order(id, Order::Release).await, Ok(StateKind::Scheduled));
     assert_eq!(story.order(id, Order::Cancel).await, Ok(StateKind::Cancelled));
     assert!(matches!(story.order(id, Order::Cancel).await, Err(OrderRefused::Illegal(_))));
@@ -338,12 +338,35 @@ async fn orders_change_what_their_state_allows(story: Story) {
 
 async fn a_delivery_in_flight_cannot_be_ordered_about_or_sent_twice(story: Story) {
     let id = story.accept(event("t1", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
-    let lease = story.outbox().begin(id).unwrap().unwrap();
-    assert!(story.outbox().begin(id).unwrap().is_none());
+    let lease = story.outbox().begin(id).unwrap().leased().unwrap();
+    assert!(story.outbox().begin(id).unwrap().leased().is_none());
     assert_eq!(story.order(id, Order::Cancel).await, Err(OrderRefused::InFlight(id)));
     story.settle(lease, again(1)).await;
     assert_eq!(story.order(id, Order::Cancel).await, Ok(StateKind::Cancelled));
     assert_eq!(story.outbox().claimed(), 0);
+}
+
+/// Whoever learns that something was scheduled can lease it at once.
+async fn what_has_arrived_can_be_leased(story: Story) {
+    for number in 0..200 {
+        let id = story
+            .accept(event(&format!("t{number}"), "ftd", Status::Approved), to(&["a"], OrderPolicy::default()))
+            .await;
+        story.outbox().arrivals().take();
+        story.order(id, Order::Cancel).await.unwrap();
+        let replaying = story.order(id, Order::Replay { force: false });
+        let leasing = async {
+            loop {
+                story.outbox().arrivals().wait().await;
+                if story.outbox().arrivals().take().due.iter().any(|due| due.id == id) {
+                    return story.outbox().begin(id).unwrap();
+                }
+            }
+        };
+        let (ordered, begun) = futures_util::future::join(replaying, leasing).await;
+        assert_eq!(ordered, Ok(StateKind::Scheduled));
+        assert!(matches!(begun, Begun::Leased(_)), "{begun:?}");
+    }
 }
 
 async fn cancelling_what_others_wait_for_frees_them(story: Story) {
@@ -357,8 +380,8 @@ async fn cancelling_what_others_wait_for_frees_them(story: Story) {
 async fn an_interrupted_attempt_with_an_intent_is_held(mut story: Story) {
     let id = story.accept(event("t1", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
     let plain = story.accept(event("t2", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
-    let mut lease = story.outbox().begin(id).unwrap().unwrap();
-    let forgotten = story.outbox().begin(plain).unwrap().unwrap();
+    let mut lease = story.outbox().begin(id).unwrap().leased().unwrap();
+    let forgotten = story.outbox().begin(plain).unwrap().leased().unwrap();
     story.outbox().intend(&mut lease).await.unwrap();
     drop((lease, forgotten));
     story.reopen().await;
@@ -372,7 +395,7 @@ async fn an_interrupted_attempt_with_an_intent_is_held(mut story: Story) {
 
 async fn a_settled_intent_leaves_nothing_behind(mut story: Story) {
     let id = story.accept(event("t1", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
-    let mut lease = story.outbox().begin(id).unwrap().unwrap();
+    let mut lease = story.outbox().begin(id).unwrap().leased().unwrap();
     story.outbox().intend(&mut lease).await.unwrap();
     story.settle(lease, Conclusion::Held(HoldReason::Ambiguous)).await;
     story.reopen().await;
@@ -494,6 +517,7 @@ contract!(
     a_newer_status_supersedes_where_only_the_latest_counts,
     orders_change_what_their_state_allows,
     a_delivery_in_flight_cannot_be_ordered_about_or_sent_twice,
+    what_has_arrived_can_be_leased,
     cancelling_what_others_wait_for_frees_them,
     an_interrupted_attempt_with_an_intent_is_held,
     a_settled_intent_leaves_nothing_behind,

@@ -71,6 +71,27 @@ pub struct Lease {
     original: Option<Event>,
 }
 
+/// What came of asking for a lease.
+#[derive(Debug)]
+pub enum Begun {
+    /// It is granted.
+    Leased(Box<Lease>),
+    /// The delivery is being sent or changed at this moment; ask again.
+    Busy,
+    /// The delivery is not scheduled (any more).
+    NotScheduled,
+}
+
+impl Begun {
+    /// The lease, where it was granted.
+    pub fn leased(self) -> Option<Lease> {
+        match self {
+            Self::Leased(lease) => Some(*lease),
+            Self::Busy | Self::NotScheduled => None,
+        }
+    }
+}
+
 impl Lease {
     /// The delivery.
     pub fn id(&self) -> DeliveryId {
@@ -220,12 +241,16 @@ impl Outbox {
         self.ask(|answer| Request::Settle(Box::new(settlement), answer)).await
     }
 
-    /// Takes the right to attempt a delivery; `None` when it is not scheduled (any more) or spoken for.
+    /// Takes the right to attempt a delivery.
     ///
     /// # Errors
     /// When the store cannot be read or a record is damaged.
-    pub fn begin(&self, id: DeliveryId) -> Result<Option<Lease>, OutboxError> {
-        let Some(claim) = self.claims.claim(id) else { return Ok(None) };
+    pub fn begin(&self, id: DeliveryId) -> Result<Begun, OutboxError> {
+        let Some(claim) = self.claims.claim(id) else { return Ok(Begun::Busy) };
+        Ok(self.lease(id, claim)?.map_or(Begun::NotScheduled, |lease| Begun::Leased(Box::new(lease))))
+    }
+
+    fn lease(&self, id: DeliveryId, claim: Claim) -> Result<Option<Lease>, OutboxError> {
         let Some(record) = self.reader.event(id.event)? else { return Ok(None) };
         let Some((next_entry, before)) = self.reader.view().standing(id, &record)? else { return Ok(None) };
         if !matches!(before.state, State::Scheduled { .. }) {

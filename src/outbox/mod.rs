@@ -22,7 +22,7 @@ mod writer;
 pub use arrivals::{Arrivals, Due, SendClass};
 pub use commit::Window;
 pub use engine::{Batch, Engine, EngineError, Pair, Pairs};
-pub use handle::{Lease, Options, Outbox, free_bytes};
+pub use handle::{Begun, Lease, Options, Outbox, free_bytes};
 pub use memory::MemoryEngine;
 pub use model::{
     AcceptRequest, Accepted, Conflict, Counts, DeliveryView, EventRecord, HistoryView, Ingested, Order, OrderRefused,

@@ -86,7 +86,7 @@ async fn a_full_disk_refuses_before_anything_is_stored() {
     let world = World::with(vec![partner("acme", "200")]).await;
     let mut daemon = world.daemon;
     let file = world.directory.path().join("postbackd.toml");
-    let config = std::fs::read_to_string(&file).unwrap().replace("keep_free = \"1MiB\"", "keep_free = \"900000GiB\"");
+    let config = std::fs::read_to_string(&file).unwrap().replace("keep_free = \"16MiB\"", "keep_free = \"1024GiB\"");
     std::fs::write(&file, config).unwrap();
     daemon.kill();
     daemon.start_again();

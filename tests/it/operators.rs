@@ -36,9 +36,14 @@ async fn lists_filter_and_page() {
     assert_eq!(world.daemon.get("/v1/deliveries/dlv_0000000000000000").await.status, 404);
 }
 
+/// An affiliate that fails every first round, and whose breaker never opens.
+fn patient(id: &str) -> crate::harness::Partner {
+    partner(id, "500*4,200").affiliate("[limits.breaker]\nfailures = 0")
+}
+
 #[tokio::test]
 async fn a_replay_does_what_its_dry_run_counted() {
-    let world = World::with(vec![partner("acme", "500*4,200"), partner("beta", "500*4,200")]).await;
+    let world = World::with(vec![patient("acme"), patient("beta")]).await;
     for number in 0..20 {
         world.accept(ftd("acme", &format!("dep-{number}"))).await;
         world.accept(ftd("beta", &format!("dep-{number}"))).await;

@@ -23,7 +23,6 @@ pub(crate) const INGEST_TOKEN: &str = "test-token-of-ingest";
 pub(crate) struct Partner {
     id: String,
     script: String,
-    key: String,
     affiliate: String,
     postback: String,
     tail: String,
@@ -35,7 +34,6 @@ pub(crate) fn partner(id: &str, script: &str) -> Partner {
     Partner {
         id: id.into(),
         script: script.into(),
-        key: "eid".into(),
         affiliate: String::new(),
         postback: String::new(),
         tail: String::new(),
@@ -69,12 +67,6 @@ impl Partner {
         self
     }
 
-    /// What tells one transaction from another in the receiver's ledger.
-    pub(crate) fn key(mut self, key: &str) -> Self {
-        self.key = key.into();
-        self
-    }
-
     fn file(&self, url: &str) -> String {
         format!(
             "id = \"{id}\"\nname = \"{id}\"\n{}\n[[postback]]\nname = \"conversions\"\nmethod = \"GET\"\n\
@@ -101,7 +93,7 @@ pub(crate) struct World {
 
 /// Quick retries, so that a story is told in a second.
 pub(crate) const QUICK_RETRY: &str =
-    "[defaults.retry]\ninitial = \"30ms\"\nfactor = 1.5\nmax_delay = \"200ms\"\nmax_attempts = 4\njitter = \"none\"\n";
+    "[defaults.retry]\ninitial = \"100ms\"\nfactor = 1.2\nmax_delay = \"200ms\"\nmax_attempts = 4\njitter = \"none\"\n";
 
 impl World {
     /// A world with these affiliates.
@@ -116,7 +108,7 @@ impl World {
         std::fs::create_dir(directory.path().join("affiliates")).unwrap();
         for partner in partners {
             let script = Script::parse(&partner.script).unwrap();
-            let key = partner.key.parse().unwrap();
+            let key = "eid".parse().unwrap();
             let options = ReceiverOptions { script, key, ..ReceiverOptions::default() };
             let receiver = Receiver::start(options).await.unwrap();
             let file = partner.file(&receiver.url("/postback"));
@@ -173,7 +165,7 @@ fn write_daemon_file(directory: &Path, receivers: &BTreeMap<String, Receiver>, l
     std::fs::write(directory.join("events.toml"), include_str!("../../../config/events.toml")).unwrap();
     let file = format!(
         "events = \"events.toml\"\naffiliates = \"affiliates\"\n\
-         [outbox]\npath = \"outbox\"\nkeep_free = \"1MiB\"\n\
+         [outbox]\npath = \"outbox\"\nkeep_free = \"16MiB\"\n\
          [api]\nlisten = \"127.0.0.1:0\"\nsocket = \"postbackd.sock\"\n\
          [[api.token]]\nname = \"tests\"\nsha256 = \"{}\"\nscopes = [\"ingest\", \"read\", \"replay\", \"configure\"]\n\
          [[api.token]]\nname = \"backend\"\nsha256 = \"{}\"\nscopes = [\"ingest\"]\n\
