@@ -131,7 +131,7 @@ pub(super) async fn replay(context: &Context, args: ReplayArgs) -> Ended {
         client.post(&["v1", "replays"], &order).await.map_err(|error| error.failing("starting the replay"))?;
     if args.detach {
         context.output.say(&format!("watch it with: postbackd replays watch {}", started.replay_id));
-        context.output.document(&started)?;
+        replays::report(context, &started)?;
         return Ok(Exit::Ok);
     }
     replays::watch(context, &client, started).await

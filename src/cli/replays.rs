@@ -168,7 +168,8 @@ async fn wait(context: &Context, client: &Client, mut view: ReplayView) -> Resul
     Ok(view)
 }
 
-fn report(context: &Context, view: &ReplayView) -> Result<(), Failure> {
+/// Prints a replay, with its refusals as words.
+pub(super) fn report(context: &Context, view: &ReplayView) -> Result<(), Failure> {
     for refusal in &view.refusals {
         context.output.say(&format!("{}: {}", refusal.delivery_id, refusal.why));
     }
