@@ -80,9 +80,10 @@ async fn change(context: &Context, args: PauseArgs, verb: &str) -> Ended {
     match context.output.form() {
         Form::Json | Form::Ndjson => context.output.document(&answer)?,
         Form::People => {
-            let paused = answer.get("paused").and_then(Value::as_array).map_or(0, Vec::len);
             let done = if verb == "pause" { "paused" } else { "resumed" };
-            context.output.text(&format!("{} {done}; paused postbacks now: {paused}", args.target))?;
+            for postback in answer.get("postbacks").and_then(Value::as_array).into_iter().flatten() {
+                context.output.text(&format!("{} {done}", text(postback.get("postback"))))?;
+            }
         }
     }
     Ok(Exit::Ok)
@@ -150,7 +151,12 @@ fn text(value: Option<&Value>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::routing::{get, post};
+    use axum::{Json, Router};
+
     use super::*;
+    use crate::cli::fixtures::Daemon;
+    use crate::cli::output::Person;
 
     #[test]
     fn a_target_is_an_affiliate_or_one_of_its_postbacks() {
@@ -158,5 +164,27 @@ mod tests {
         assert_eq!(parse_target("acme/conversion").unwrap().to_string(), "acme/conversion");
         assert!(parse_target("acme/").is_err());
         assert!(parse_target("/x").is_err());
+    }
+
+    #[tokio::test]
+    async fn what_was_paused_is_named() {
+        let paused = post(async || Json(json!({"postbacks": [{"postback": "acme/conversion", "paused": true}]})));
+        let daemon = Daemon::serve(Router::new().route("/v1/affiliates/acme/pause", paused));
+        let (context, captured) = daemon.context(Form::People, Person::Absent);
+        let args = PauseArgs { target: parse_target("acme").unwrap(), reason: "because".into() };
+        assert_eq!(affiliate(&context, AffiliateCommand::Pause(args)).await, Ok(Exit::Ok));
+        assert_eq!(captured.data(), "acme/conversion paused\n");
+    }
+
+    #[tokio::test]
+    async fn affiliates_are_listed_with_their_postbacks() {
+        let page = json!({"items": [{"affiliate": "acme", "name": "Acme", "global": false, "postbacks": [
+            {"postback": "conversion", "paused": {"by": "op", "reason": "gone", "at": "2026-11-20T10:00:00Z"}}]}]});
+        let listed = get(async move || Json(page));
+        let daemon = Daemon::serve(Router::new().route("/v1/affiliates", listed));
+        let (context, captured) = daemon.context(Form::People, Person::Absent);
+        assert_eq!(affiliate(&context, AffiliateCommand::List).await, Ok(Exit::Ok));
+        let line = captured.data().lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(line, "acme Acme false conversion by op: gone");
     }
 }

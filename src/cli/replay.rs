@@ -131,7 +131,7 @@ pub(super) async fn replay(context: &Context, args: ReplayArgs) -> Ended {
         client.post(&["v1", "replays"], &order).await.map_err(|error| error.failing("starting the replay"))?;
     if args.detach {
         context.output.say(&format!("watch it with: postbackd replays watch {}", started.replay_id));
-        context.output.document(&started)?;
+        replays::report(context, &started)?;
         return Ok(Exit::Ok);
     }
     replays::watch(context, &client, started).await
@@ -212,7 +212,7 @@ mod tests {
         json!({
             "replay_id": "rpl_1", "matched": 3, "done": done, "replayed": done - refused, "refused": refused,
             "state": state, "reason": "because", "by": "op", "started_at": "2026-11-20T10:00:00Z", "finished_at": null,
-            "refusals": [{"delivery_id": "dlv_x", "why": "it has arrived"}],
+            "refusals": [{"id": "dlv_x", "why": "it has arrived"}],
         })
     }
 
@@ -291,5 +291,20 @@ mod tests {
         assert!(orders.lock().unwrap().is_empty());
         let dead = args().of_dead_letters().unwrap();
         assert_eq!(dead.meant().unwrap().state.as_deref(), Some("dead"));
+    }
+
+    #[tokio::test]
+    async fn a_replay_that_the_daemon_forgot_is_not_taken_for_done() {
+        let started = post(|Json(order): Json<Value>| async move {
+            let counting = order["dry_run"] == true;
+            Json(if counting { json!({"matched": 3}) } else { view("running", 0) })
+        });
+        let forgotten = get(async || (StatusCode::NOT_FOUND, Json(json!({"title": "No such replay"}))));
+        let routes = Router::new().route("/v1/replays", started).route("/v1/replays/{id}", forgotten);
+        let daemon = Daemon::serve(routes);
+        let (context, _) = daemon.context(Form::Json, Person::Absent);
+        let failure = replay(&context, ReplayArgs { yes: true, ..args() }).await.unwrap_err();
+        assert_eq!(failure.exit(), Exit::Partial);
+        assert!(failure.to_string().contains("1 of 3"), "{failure}");
     }
 }

@@ -88,10 +88,11 @@ impl Progress {
     }
 }
 
-/// A delivery that could not be replayed.
+/// A delivery or an unrouted event that could not be replayed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Refusal {
-    delivery_id: String,
+    #[serde(alias = "delivery_id")]
+    id: String,
     why: String,
 }
 
@@ -159,6 +160,17 @@ async fn wait(context: &Context, client: &Client, mut view: ReplayView) -> Resul
                 last_answer = monotonic();
             }
             Err(ClientError::Unreachable { .. }) if last_answer.elapsed() < AWAY => {}
+            Err(ClientError::Problem(problem)) if problem.status == 404 => {
+                return Err(Failure::new(
+                    Exit::Partial,
+                    format!("watching replay {}", view.replay_id),
+                    format!(
+                        "the daemon no longer knows it; {} of {} were done when last seen",
+                        view.done, view.matched
+                    ),
+                    "repeat the command with --dry-run to see what is left",
+                ));
+            }
             Err(error) => {
                 let next = format!("postbackd replays watch {}", view.replay_id);
                 return Err(error.into_failure("watching the replay, which goes on in the daemon", &next));
@@ -168,9 +180,10 @@ async fn wait(context: &Context, client: &Client, mut view: ReplayView) -> Resul
     Ok(view)
 }
 
-fn report(context: &Context, view: &ReplayView) -> Result<(), Failure> {
+/// Prints a replay, with its refusals as words.
+pub(super) fn report(context: &Context, view: &ReplayView) -> Result<(), Failure> {
     for refusal in &view.refusals {
-        context.output.say(&format!("{}: {}", refusal.delivery_id, refusal.why));
+        context.output.say(&format!("{}: {}", refusal.id, refusal.why));
     }
     let untold = view.refused.saturating_sub(u64::try_from(view.refusals.len()).unwrap_or(u64::MAX));
     if untold > 0 {

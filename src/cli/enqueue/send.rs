@@ -87,22 +87,13 @@ pub(super) async fn send(
             },
         }
     }
-    // Whatever stopped us, what is in flight is waited for: it may be durable already.
+    // Whatever stopped us, what is in flight is waited for: it may be durable already. What was read behind
+    // it lies on later lines, and these are told to be handed in again.
     while !flights.tasks.is_empty() {
         let settled = flights.landed().await;
         stop = stop.or(land(settled, tally)?);
     }
     tally.unsent(next.into_iter().flat_map(|batch| batch.items).collect());
-    batches.close();
-    while let Some(read) = batches.recv().await {
-        match read {
-            Ok(batch) => {
-                tally.malformed(batch.malformed)?;
-                tally.unsent(batch.items);
-            }
-            Err(error) => stop = stop.or(Some(Stop::Unreadable(error))),
-        }
-    }
     Ok(stop)
 }
 

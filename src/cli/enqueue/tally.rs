@@ -135,7 +135,9 @@ impl<'a> Tally<'a> {
             format!("accepted {accepted}, duplicates {duplicates}, rejected {rejected}")
         };
         match output.form() {
-            Form::People if self.unsent > 0 => output.text(&format!("{words}, not acknowledged {}", self.unsent)),
+            Form::People if self.unsent > 0 => {
+                output.text(&format!("{words}, not acknowledged {} or more", self.unsent))
+            }
             Form::People => output.text(&words),
             Form::Json if dry_run => output.document(&json!({"read": self.read, "rejected": rejected})),
             Form::Json => output.document(&json!({
