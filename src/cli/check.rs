@@ -91,6 +91,11 @@ mod tests {
         let daemon = Daemon::serve(Router::new().route("/v1/reload", refuse));
         let (context, _) = daemon.context(Form::People, Person::Absent);
         assert_eq!(reload(&context).await.unwrap_err().exit(), Exit::Configuration);
+        std::fs::create_dir(daemon.path("affiliates")).unwrap();
+        std::fs::write(daemon.path("events.toml"), include_str!("../../config/events.toml")).unwrap();
+        let good =
+            "events = \"events.toml\"\naffiliates = \"affiliates\"\n[outbox]\npath = \"o\"\n[api]\nsocket = \"s\"\n";
+        std::fs::write(daemon.path("p.toml"), good).unwrap();
         assert_eq!(check(&context), Ok(Exit::Ok));
         std::fs::write(daemon.path("p.toml"), "[api").unwrap();
         assert_eq!(check(&context), Ok(Exit::Configuration));
