@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::breaker::Breaker;
-use super::window::Window;
+use super::window::{WINDOW, Window};
 use crate::domain::affiliate::Limits;
 use crate::domain::id::{AffiliateId, DeliveryId};
 use crate::domain::outcome::Health;
@@ -152,7 +152,7 @@ impl Scheduler {
             queue.postbacks.insert(route.postback);
             let outgoing = self.postbacks.entry(route.postback).or_insert_with(|| {
                 self.unfilled.extend(SendClass::ALL.map(|class| (route.postback, class)));
-                let windows = [Window::unread(), Window::unread()];
+                let windows = [Window::bounded(WINDOW), Window::bounded(WINDOW)];
                 Outgoing { affiliate: route.affiliate.clone(), paused: route.paused, windows }
             });
             outgoing.paused = route.paused;
