@@ -20,6 +20,10 @@ pub(crate) struct Window {
     filling: Filling,
 }
 
+/// From where the disk is to be read: behind a delivery, or from the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReadFrom(pub(crate) Option<Due>);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Horizon {
     /// Memory holds everything.
@@ -103,12 +107,12 @@ impl Window {
         }
     }
 
-    /// Whether the disk should be read now; if so, behind which delivery.
-    pub(crate) fn wants_filling(&mut self) -> Option<Option<Due>> {
+    /// Whether the disk should be read now; if so, from where.
+    pub(crate) fn wants_filling(&mut self) -> Option<ReadFrom> {
         match (self.horizon, &self.filling) {
             (Horizon::Behind(last), Filling::Idle) if last.is_none() || self.held.len() < self.low_water() => {
                 self.filling = Filling::Reading { missed: None, sent: BTreeSet::new() };
-                Some(last)
+                Some(ReadFrom(last))
             }
             _ => None,
         }
@@ -178,7 +182,7 @@ mod tests {
 
     fn filled(all: &[i64], complete: bool) -> Window {
         let mut window = Window::bounded(WINDOW);
-        assert_eq!(window.wants_filling(), Some(None));
+        assert_eq!(window.wants_filling(), Some(ReadFrom(None)));
         window.filled(all.iter().map(|at| due(*at)), complete, |_| false);
         window
     }
@@ -200,7 +204,7 @@ mod tests {
         let mut window = filled(&[5], false);
         window.arrived(due(9));
         assert_eq!((window.pop(), window.pop()), (Some(due(5)), None));
-        assert_eq!(window.wants_filling(), Some(Some(due(5))));
+        assert_eq!(window.wants_filling(), Some(ReadFrom(Some(due(5)))));
         window.filled([due(9)], true, |_| false);
         assert_eq!(window.pop(), Some(due(9)));
     }
@@ -212,7 +216,7 @@ mod tests {
         assert!(window.wants_filling().is_some());
         window.arrived(due(9));
         window.filled([], true, |_| false);
-        assert_eq!(window.wants_filling(), Some(Some(due(5))), "the read is repeated");
+        assert_eq!(window.wants_filling(), Some(ReadFrom(Some(due(5)))), "the read is repeated");
         window.filled([due(9)], true, |_| false);
         assert_eq!(window.pop(), Some(due(9)));
     }
@@ -230,7 +234,7 @@ mod tests {
         for _ in 0..WINDOW {
             window.pop();
         }
-        assert_eq!(window.wants_filling(), Some(Some(due(most - 1))));
+        assert_eq!(window.wants_filling(), Some(ReadFrom(Some(due(most - 1)))));
     }
 
     #[test]
@@ -250,7 +254,7 @@ mod tests {
             window.pop();
         }
         window.arrived(due(9));
-        assert_eq!(window.wants_filling(), Some(Some(due(13))));
+        assert_eq!(window.wants_filling(), Some(ReadFrom(Some(due(13)))));
         for at in 1..=8 {
             window.arrived(due(at));
         }
@@ -258,7 +262,11 @@ mod tests {
         for at in 1..=8 {
             assert_eq!(window.pop(), Some(due(at)));
         }
-        assert_eq!(window.wants_filling(), Some(Some(due(8))), "9 was left on disk, so the disk is read from there");
+        assert_eq!(
+            window.wants_filling(),
+            Some(ReadFrom(Some(due(8)))),
+            "9 was left on disk, so the disk is read from there"
+        );
     }
 
     #[test]
@@ -266,7 +274,7 @@ mod tests {
         let mut window = filled(&[5], true);
         assert_eq!(window.pop(), Some(due(5)));
         window.incomplete();
-        assert_eq!(window.wants_filling(), Some(None));
+        assert_eq!(window.wants_filling(), Some(ReadFrom(None)));
         window.sent(due(5));
         window.filled([due(5), due(6)], true, |_| false);
         assert_eq!((window.pop(), window.pop()), (Some(due(6)), None));
@@ -277,7 +285,7 @@ mod tests {
         let mut window = filled(&[5], true);
         window.incomplete();
         assert_eq!(window.first(), Some(&due(5)));
-        assert_eq!(window.wants_filling(), Some(None));
+        assert_eq!(window.wants_filling(), Some(ReadFrom(None)));
         window.filled([due(3), due(5)], true, |_| false);
         assert_eq!([window.pop(), window.pop(), window.pop()], [Some(due(3)), Some(due(5)), None]);
     }
@@ -299,14 +307,14 @@ mod tests {
                 match step {
                     0 | 1 => { if !popped.contains(&due(at)) { disk.insert(due(at)); window.arrived(due(at)); } }
                     2 => { if !popped.contains(&due(at)) { disk.insert(due(at)); window.incomplete(); } }
-                    3 => { if reading.is_none() && let Some(after) = window.wants_filling() { reading = Some(read(&disk, after, 3)); } }
+                    3 => { if reading.is_none() && let Some(ReadFrom(after)) = window.wants_filling() { reading = Some(read(&disk, after, 3)); } }
                     4 => { if let Some((found, complete)) = reading.take() { window.filled(found, complete, |d| popped.contains(d)); } }
                     _ => { if let Some(found) = window.pop() { disk.remove(&found); popped.insert(found); } }
                 }
             }
             if let Some((found, complete)) = reading.take() { window.filled(found, complete, |d| popped.contains(d)); }
             for _ in 0..1_000 {
-                if let Some(after) = window.wants_filling() {
+                if let Some(ReadFrom(after)) = window.wants_filling() {
                     let (found, complete) = read(&disk, after, 3);
                     window.filled(found, complete, |_| false);
                 }
