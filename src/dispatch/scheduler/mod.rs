@@ -260,11 +260,14 @@ impl Scheduler {
         self.read_anew(doubtful);
     }
 
+    fn retries_allowed(&self) -> bool {
+        self.retries_in_flight < (self.slots * RETRY_PERCENT / 100).max(1)
+    }
+
     /// Whose turn it is.
     fn turn(&self) -> Option<Number> {
         let free = self.slots.checked_sub(self.in_flight.len()).filter(|free| *free > 0)?;
-        let retries = self.retries_in_flight < (self.slots * RETRY_PERCENT / 100).max(1);
-        let (rank, number) = self.turns.next(retries)?;
+        let (rank, number) = self.turns.next(self.retries_allowed())?;
         // Nobody who waits has fewer slots: when this one may not, nobody may.
         let has = usize::try_from(rank.in_flight).unwrap_or(usize::MAX);
         self.slots_for_one(free).is_none_or(|most| has < most).then_some(number)
@@ -283,8 +286,8 @@ impl Scheduler {
 
     /// Starts what an affiliate sends next; `None` when that is in flight already or there is nothing.
     fn start(&mut self, number: Number, now: Timestamp) -> Option<Due> {
+        let retries = self.retries_allowed();
         let queue = self.queues.get_mut(number.0)?;
-        let retries = self.retries_in_flight < (self.slots * RETRY_PERCENT / 100).max(1);
         let Some((due, postback)) = queue.choose(&self.postbacks, now, retries) else {
             debug_assert!(false, "{} is ready and has nothing to send", queue.name);
             self.turns.leave(number, std::mem::replace(&mut queue.standing, Standing::NOWHERE));

@@ -217,6 +217,26 @@ fn a_breaker_that_is_configured_away_stops_nothing() {
 }
 
 #[test]
+fn a_probe_waits_for_a_slot_where_a_reload_took_slots_away() {
+    let breaker = Some(BreakerPolicy { failures: 1, open: secs(1), max_open: secs(1) });
+    let mut world = alone(Limits { breaker, concurrency: 4, ..UNLIMITED });
+    world.partners[0].mood = Mood::Fails;
+    world.partners[0].service = secs(15);
+    world.plan(0, SendClass::First, 3);
+    world.run(secs(1));
+    world.partners[0].service = ms(10);
+    world.plan(0, SendClass::First, 2);
+    world.run(ms(500));
+    world.partners[0].limits.concurrency = 1;
+    world.configure();
+    world.run(secs(10));
+    assert_eq!((world.scheduler.in_flight(), world.partners[0].waits.len()), (3, 4));
+    world.partners[0].mood = Mood::Works;
+    world.run(secs(60));
+    assert_eq!(world.settled, 5);
+}
+
+#[test]
 fn an_open_breaker_with_nothing_to_send_probes_with_what_comes_next() {
     let breaker = Some(BreakerPolicy { failures: 1, open: secs(1), max_open: secs(1) });
     let mut world = alone(Limits { breaker, ..UNLIMITED });
