@@ -70,6 +70,19 @@ impl Breaker {
             (Self::Open { .. }, Health::Bad | Health::Unknown) | (Self::Closed { .. }, Health::Unknown) => self,
         }
     }
+
+    /// Cuts its wait to the longest that could begin now: the policy changed, or the clock was set back.
+    #[must_use]
+    pub fn bounded(self, policy: BreakerPolicy, now: Timestamp) -> Self {
+        match self {
+            Self::Open { until, waited } => {
+                let waited = waited.min(policy.max_open);
+                Self::Open { until: until.min(after(now, waited)), waited }
+            }
+            Self::HalfOpen { waited } => Self::HalfOpen { waited: waited.min(policy.max_open) },
+            Self::Closed { .. } => self,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -106,5 +119,15 @@ mod tests {
         assert_eq!(longer, Breaker::Open { until: at(26), waited: Duration::from_secs(15) });
         assert_eq!(probing.ended(Health::Good, POLICY, at(11)), Breaker::default());
         assert_eq!(probing.ended(Health::Unknown, POLICY, at(11)).sent(at(11)).name(), "half_open");
+    }
+
+    #[test]
+    fn a_wait_is_no_longer_than_one_that_begins_now() {
+        let open = Breaker::Open { until: at(7_210), waited: Duration::from_secs(10) };
+        assert_eq!(open.bounded(POLICY, at(7_205)), open);
+        let now = Breaker::Open { until: at(20), waited: Duration::from_secs(10) };
+        assert_eq!(open.bounded(POLICY, at(10)), now, "the clock was set back by two hours");
+        let shorter = BreakerPolicy { max_open: Duration::from_secs(2), ..POLICY };
+        assert_eq!(now.bounded(shorter, at(10)), Breaker::Open { until: at(12), waited: Duration::from_secs(2) });
     }
 }
