@@ -76,7 +76,7 @@ impl Attempter {
     /// Attempts a delivery.
     pub(crate) async fn attempt(&self, due: Due, postback: Option<Arc<Postback>>) -> Result<Attempted, OutboxError> {
         let begun = monotonic();
-        let mut lease = match self.outbox.begin(due.id)? {
+        let mut lease = match self.outbox.begin_due(due)? {
             Begun::Leased(lease) => *lease,
             Begun::NotScheduled => return Ok(Attempted::Nothing),
             Begun::Busy => {

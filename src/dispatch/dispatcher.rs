@@ -139,6 +139,20 @@ pub fn start(parts: Parts) -> (Dispatch, tokio::task::JoinHandle<()>) {
     (Dispatch { notes, questions }, task)
 }
 
+/// The report that an attempt owes: sent when it ends, also where it ends in a panic.
+struct OwedReport {
+    due: Due,
+    reports: mpsc::UnboundedSender<Report>,
+    made: Option<Result<Attempted, OutboxError>>,
+}
+
+impl Drop for OwedReport {
+    fn drop(&mut self) {
+        let made = self.made.take().unwrap_or(Ok(Attempted::Nothing));
+        let _ = self.reports.send(Report::Attempted(self.due, made));
+    }
+}
+
 impl Dispatcher {
     async fn run(
         mut self,
@@ -220,7 +234,7 @@ impl Dispatcher {
                 self.scheduler.arrived(due, now);
             }
             Report::Attempted(due, Err(error)) => {
-                // The delivery stays scheduled on disk; a restart takes it up again.
+                // The delivery stays scheduled on disk; its schedule is read again in a while.
                 tracing::error!(delivery = %due.id, %error, "an attempt could not be written down");
                 self.scheduler.ended(due.id, None, now);
             }
@@ -254,9 +268,11 @@ impl Dispatcher {
         let attempter = self.attempter.clone();
         let reports = self.reports.clone();
         let postback = self.postbacks.get(&due.postback).cloned().flatten();
+        let report = OwedReport { due, reports, made: None };
         self.tasks.spawn(async move {
-            let result = attempter.attempt(due, postback).await;
-            let _ = reports.send(Report::Attempted(due, result));
+            // Taken whole: a closure would capture the one field and let the rest go at once.
+            let mut report = report;
+            report.made = Some(attempter.attempt(due, postback).await);
         });
     }
 

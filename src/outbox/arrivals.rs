@@ -37,7 +37,7 @@ impl SendClass {
 /// A scheduled delivery, in the order in which deliveries of a postback are due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Due {
-    /// When it is due.
+    /// When it is due. A first send is due at once: its time only says since when it waits.
     pub at: Timestamp,
     /// Which delivery.
     pub id: DeliveryId,

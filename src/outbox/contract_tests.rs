@@ -165,7 +165,7 @@ impl Story {
             let view = reader.delivery_of(id, &record).unwrap().unwrap();
             walked[view.delivery.state.kind() as usize] += 1;
         }
-        let kept = reader.counts().values().fold(Counts::default(), |sum, counts| sum.plus(counts));
+        let kept = reader.counts().values().fold(Counts::default(), super::model::Counts::plus);
         assert_eq!(StateKind::ALL.map(|kind| kept.of(kind)), walked);
     }
 
@@ -244,16 +244,18 @@ async fn later_events_of_a_transaction_wait_their_turn(mut story: Story) {
     let third = story.accept(event("t1", "ftd", Status::Rejected), plan()).await;
     let other = story.accept(event("t2", "ftd", Status::Pending), plan()).await;
     let all = [first, second, third, other];
-    use StateKind::{Dead, Delivered, Scheduled, Waiting};
-    assert_eq!(story.kinds(&all), [Scheduled, Waiting, Waiting, Scheduled]);
+    assert_eq!(story.kinds(&all), [StateKind::Scheduled, StateKind::Waiting, StateKind::Waiting, StateKind::Scheduled]);
     assert!(story.outbox().begin(second).unwrap().leased().is_none(), "a waiting delivery cannot be sent");
     story.send(first, again(5)).await;
-    assert_eq!(story.kinds(&all), [Scheduled, Waiting, Waiting, Scheduled]);
+    assert_eq!(story.kinds(&all), [StateKind::Scheduled, StateKind::Waiting, StateKind::Waiting, StateKind::Scheduled]);
     story.send(first, DELIVERED).await;
     story.reopen().await;
-    assert_eq!(story.kinds(&all), [Delivered, Scheduled, Waiting, Scheduled]);
+    assert_eq!(
+        story.kinds(&all),
+        [StateKind::Delivered, StateKind::Scheduled, StateKind::Waiting, StateKind::Scheduled]
+    );
     story.send(second, DEAD).await;
-    assert_eq!(story.kinds(&all), [Delivered, Dead, Scheduled, Scheduled]);
+    assert_eq!(story.kinds(&all), [StateKind::Delivered, StateKind::Dead, StateKind::Scheduled, StateKind::Scheduled]);
     story.check_counts();
 }
 

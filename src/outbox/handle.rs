@@ -4,6 +4,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -250,6 +251,20 @@ impl Outbox {
         Ok(self.lease(id, claim)?.map_or(Begun::NotScheduled, |lease| Begun::Leased(Box::new(lease))))
     }
 
+    /// Takes the right to attempt a delivery whose turn it is. One that has been scheduled anew since, for
+    /// another time, is not meant: it has a turn of its own.
+    ///
+    /// # Errors
+    /// When the store cannot be read or a record is damaged.
+    pub fn begin_due(&self, due: Due) -> Result<Begun, OutboxError> {
+        let begun = self.begin(due.id)?;
+        let meant = |lease: &Lease| lease.before.state == State::Scheduled { due: due.at };
+        Ok(match begun {
+            Begun::Leased(lease) if !meant(&lease) => Begun::NotScheduled,
+            begun => begun,
+        })
+    }
+
     fn lease(&self, id: DeliveryId, claim: Claim) -> Result<Option<Lease>, OutboxError> {
         let Some(record) = self.reader.event(id.event)? else { return Ok(None) };
         let Some((next_entry, before)) = self.reader.view().standing(id, &record)? else { return Ok(None) };
@@ -277,10 +292,20 @@ impl Outbox {
 
     /// Carries out an operator's order about one delivery; returns once it is durable.
     ///
+    /// Waits a moment for a commit about the same delivery, but not for an attempt to end.
+    ///
     /// # Errors
     /// The outer error when the outbox fails, the inner when the order cannot be carried out.
     pub async fn order(&self, order: OrderRequest) -> Result<Result<Delivery, OrderRefused>, OutboxError> {
-        self.ask(|answer| Request::Order(order, answer)).await
+        let mut pauses = [Duration::from_millis(5), Duration::from_millis(20), Duration::from_millis(75)].into_iter();
+        loop {
+            let request = order.clone();
+            let answered = self.ask(|answer| Request::Order(request, answer)).await?;
+            match (answered, pauses.next()) {
+                (Err(OrderRefused::InFlight(_)), Some(pause)) => tokio::time::sleep(pause).await,
+                (answered, _) => return Ok(answered),
+            }
+        }
     }
 
     /// Plans deliveries for an event kept unrouted; `None` when it is no longer so, or the plan is empty.

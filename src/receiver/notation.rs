@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(without_comment(r##"200 body="# no" # yes"##).unwrap(), r##"200 body="# no""##);
         assert_eq!(without_comment("302 location=http://a/#top").unwrap(), "302 location=http://a/#top");
         assert_eq!(without_comment(r#"200 body="x"#).unwrap_err(), NotationError::OpenQuote);
-        assert_eq!(without_comment(r##"# an open " quote"##).unwrap(), "");
+        assert_eq!(without_comment(r#"# an open " quote"#).unwrap(), "");
         assert_eq!(split_once(r#"200 body="a => b""#, "=>").unwrap(), None);
     }
 
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn durations_and_sizes_need_known_units_and_stay_in_bounds() {
         assert_eq!(duration("50ms").unwrap(), Duration::from_millis(50));
-        assert_eq!(duration("2m").unwrap(), Duration::from_secs(120));
+        assert_eq!(duration("2m").unwrap(), Duration::from_mins(2));
         for wrong in ["50", "ms", "1d", "25h", "99999999999999999999s", "-1s"] {
             assert_eq!(duration(wrong).unwrap_err(), NotationError::Duration(wrong.to_owned()));
         }

@@ -7,7 +7,7 @@ use crate::harness::{World, command, ftd, partner};
 #[tokio::test]
 async fn events_are_enqueued_from_ndjson_json_and_csv() {
     let world = World::with(vec![partner("acme", "200")]).await;
-    let ndjson: String = (0..30).map(|n| format!("{}\n", ftd("acme", &format!("nd-{n}")))).collect();
+    let ndjson = (0..30).map(|n| ftd("acme", &format!("nd-{n}")).to_string()).collect::<Vec<_>>().join("\n");
     std::fs::write(world.path("events.ndjson"), ndjson).unwrap();
     std::fs::write(world.path("events.json"), Value::Array(vec![ftd("acme", "js-1"), ftd("acme", "js-2")]).to_string())
         .unwrap();
@@ -63,7 +63,7 @@ async fn lists_and_details_are_shown_with_the_daemon_up_and_down() {
     };
     let (up, _) = ask(&world);
     world.daemon.signal(rustix::process::Signal::TERM);
-    world.daemon.wait();
+    world.daemon.wait().await;
     let (down, words) = ask(&world);
     assert_eq!(up, down);
     assert!(words.contains("daemon"), "it says that the daemon is down: {words}");
@@ -71,7 +71,7 @@ async fn lists_and_details_are_shown_with_the_daemon_up_and_down() {
 
 #[tokio::test]
 async fn dead_letters_are_replayed_from_the_command_line() {
-    let world = World::with(vec![partner("acme", "500*4,200")]).await;
+    let world = World::with(vec![partner("acme", "500*4,200").affiliate("[limits.breaker]\nfailures = 0")]).await;
     for number in 0..3 {
         world.accept(ftd("acme", &format!("dep-{number}"))).await;
     }

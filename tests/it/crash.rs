@@ -61,7 +61,7 @@ async fn a_stop_finishes_what_is_in_flight_and_sends_it_no_second_time() {
     let id = world.accept(ftd("acme", "dep-1")).await;
     world.daemon.poll("/v1/stats", |stats| stats["in_flight"] == 1).await;
     world.daemon.signal(Signal::TERM);
-    assert_eq!(world.daemon.wait(), Some(0));
+    assert_eq!(world.daemon.wait().await, Some(0));
     world.daemon.start_again();
     assert_eq!(world.until(&id, "delivered").await["delivery"]["attempts"], 1);
     assert_eq!(world.receiver("acme").ledger().requests, 1);

@@ -3,6 +3,14 @@
 //! Every test starts a daemon of its own in a directory of its own, with receivers that answer by script.
 //! Nothing is mocked, and nothing sleeps: a test waits for what it is about, with a bound.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::missing_panics_doc,
+    reason = "a test fails by panicking, and measures with the real clock"
+)]
+
 mod harness;
 
 mod commands;

@@ -149,7 +149,7 @@ fn args(daemon: &Daemon, text: &str) -> EnqueueArgs {
 }
 
 fn events(names: &[&str]) -> String {
-    names.iter().map(|name| format!("{{\"transaction_id\":\"{name}\"}}\n")).collect()
+    names.iter().flat_map(|name| ["{\"transaction_id\":\"", name, "\"}\n"]).collect()
 }
 
 async fn run(daemon: &Daemon, args: EnqueueArgs) -> (Exit, Value, String) {

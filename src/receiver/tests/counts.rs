@@ -57,7 +57,7 @@ async fn wait_for_wakes_on_the_change_and_gives_up_in_time() {
     let mut client = Client::connect(&receiver).await;
     let late = receiver.wait_for(|ledger| ledger.accepted("a") == 1, Duration::from_millis(20)).await;
     assert_eq!(late.unwrap_err().requests, 0);
-    let (found, _) = tokio::join!(receiver.wait_for(|ledger| ledger.accepted("a") == 2, PATIENCE), async {
+    let (found, ()) = tokio::join!(receiver.wait_for(|ledger| ledger.accepted("a") == 2, PATIENCE), async {
         client.get("/?txid=a").await;
         client.get("/?txid=a").await;
     });

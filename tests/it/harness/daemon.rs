@@ -77,15 +77,15 @@ impl Daemon {
     }
 
     /// Waits for its end; returns its exit code.
-    pub(crate) fn wait(&mut self) -> Option<i32> {
+    pub(crate) async fn wait(&mut self) -> Option<i32> {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
             assert!(started.elapsed() < PATIENCE, "the daemon does not end");
-            // The process gives no signal that could be awaited here.
-            std::thread::sleep(Duration::from_millis(10));
+            // The end of a process gives no signal that could be awaited here, and the receivers must go on meanwhile.
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -175,6 +175,6 @@ fn spawn(directory: &Path) -> (Child, String) {
     match waiting.recv_timeout(PATIENCE) {
         Ok(Ok(address)) => (child, address),
         Ok(Err(log)) => panic!("the daemon did not become ready:\n{log}"),
-        Err(_) => panic!("the daemon did not become ready in time"),
+        Err(late) => panic!("the daemon did not become ready in time: {late}"),
     }
 }
