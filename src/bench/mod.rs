@@ -53,7 +53,7 @@ pub struct Figure {
     pub p50_us: Option<f64>,
     /// What it is compared with.
     pub baseline: Option<&'static str>,
-    /// The figure's rate divided by the baseline's.
+    /// The figure's rate divided by the baseline's; by their medians where both have one.
     pub ratio: Option<f64>,
 }
 
@@ -148,7 +148,10 @@ impl Measured {
             per_second: self.per_second(),
             p50_us: self.p50.map(|p50| p50.as_secs_f64() * 1e6),
             baseline: baseline.map(|(name, _)| name),
-            ratio: baseline.map(|(_, other)| self.per_second() / other.per_second()),
+            ratio: baseline.map(|(_, other)| match (self.p50, other.p50) {
+                (Some(mine), Some(theirs)) => theirs.as_secs_f64() / mine.as_secs_f64().max(f64::EPSILON),
+                _ => self.per_second() / other.per_second(),
+            }),
         }
     }
 }

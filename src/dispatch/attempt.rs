@@ -190,7 +190,8 @@ fn render(lease: &Lease, postback: &Postback, number: u32, at: Timestamp) -> Res
     postback.request.render(&scope).map_err(|error| error.to_string())
 }
 
-fn failed(blank: AttemptRecord, failure: Failure, error: String) -> Made {
+fn failed(blank: AttemptRecord, failure: Failure, mut error: String) -> Made {
+    record::cut(&mut error, record::KEPT_ERROR_BYTES);
     let judgement = outcome::judge_failure(failure);
     let record =
         AttemptRecord { outcome: judgement.outcome, rule: judgement.rule.clone(), error: Some(error), ..blank };

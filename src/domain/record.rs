@@ -14,6 +14,8 @@ use super::request::RecordedRequest;
 pub const KEPT_BODY_BYTES: usize = 4 * 1024;
 /// Most bytes kept of a request: its URL, headers and body together, each cut to its share.
 pub const KEPT_REQUEST_BYTES: usize = 8 * 1024;
+/// Most bytes kept of the reason why there was no whole answer.
+pub const KEPT_ERROR_BYTES: usize = 1024;
 /// Most response headers kept, and most bytes of them together.
 pub const KEPT_HEADERS: usize = 32;
 /// Most bytes kept of all response headers.

@@ -120,6 +120,17 @@ impl Failure {
     }
 }
 
+/// Turns a panic of a commit thread into a failure of the outbox: a daemon that can no longer store must end.
+pub(crate) struct PanicWatch(pub(crate) Arc<Failure>);
+
+impl Drop for PanicWatch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.set(&OutboxError::Stopped("a commit thread has panicked; its message is in the log".into()));
+        }
+    }
+}
+
 /// Gathers requests into groups until it is told to stop or the last sender is gone.
 pub(crate) fn build(shared: &Shared, mut requests: mpsc::Receiver<Request>, groups: &SyncSender<Group>, last: EventId) {
     let mut writer = Writer::new(&*shared.engine, shared.mirror.clone(), shared.claims.clone(), last);

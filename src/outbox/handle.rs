@@ -396,11 +396,14 @@ fn start_threads(
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
     let (groups, pending) = std::sync::mpsc::sync_channel(MAX_PENDING_GROUPS);
     let (for_build, for_sync) = (shared.clone(), shared.clone());
-    let build = std::thread::Builder::new()
-        .name("outbox-build".into())
-        .spawn(move || commit::build(&for_build, received, &groups, last))?;
-    let sync =
-        std::thread::Builder::new().name("outbox-sync".into()).spawn(move || commit::sync(&for_sync, &pending))?;
+    let build = std::thread::Builder::new().name("outbox-build".into()).spawn(move || {
+        let _watch = commit::PanicWatch(Arc::clone(&for_build.failure));
+        commit::build(&for_build, received, &groups, last);
+    })?;
+    let sync = std::thread::Builder::new().name("outbox-sync".into()).spawn(move || {
+        let _watch = commit::PanicWatch(Arc::clone(&for_sync.failure));
+        commit::sync(&for_sync, &pending);
+    })?;
     Ok(vec![build, sync])
 }
 

@@ -5,31 +5,33 @@ use std::collections::BTreeSet;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{World, ftd, partner};
+use crate::harness::{World, ftd, number, partner};
 
 /// Acknowledged before the kill, all delivered after the restart; doubled at most what was in flight.
+///
+/// `POSTBACKD_TEST_EVENTS=100000 POSTBACKD_TEST_PATIENCE=600` makes it a large one.
 #[tokio::test]
 async fn a_kill_in_the_middle_loses_nothing() {
-    const EVENTS: usize = 2_000;
+    let events = usize::try_from(number("POSTBACKD_TEST_EVENTS", 2_000)).unwrap();
     let partners =
         ["acme", "beta", "gamma"].map(|id| partner(id, "20% => 500,200\n200").affiliate("[limits]\nconcurrency = 4"));
     let mut world = World::with(partners.into()).await;
     let mut acknowledged = 0;
     for round in 0..4 {
-        for batch in 0..EVENTS / 4 / 50 {
-            let events = (0..50).map(|n| {
+        for batch_number in 0..events / 4 / 50 {
+            let batch = (0..50).map(|n| {
                 let affiliate = ["acme", "beta", "gamma"][n % 3];
-                ftd(affiliate, &format!("dep-{round}-{batch}-{n}"))
+                ftd(affiliate, &format!("dep-{round}-{batch_number}-{n}"))
             });
-            let answer = world.daemon.post("/v1/events/batch", &Value::Array(events.collect())).await;
+            let answer = world.daemon.post("/v1/events/batch", &Value::Array(batch.collect())).await;
             acknowledged += usize::try_from(answer.body["accepted"].as_u64().unwrap()).unwrap();
         }
         world.daemon.kill();
         world.daemon.start_again();
     }
-    assert_eq!(acknowledged, EVENTS);
+    assert_eq!(acknowledged, events);
     let stats = world.at_rest().await;
-    assert_eq!((&stats["totals"]["accepted"], &stats["deliveries"]), (&json!(EVENTS), &json!({ "delivered": EVENTS })));
+    assert_eq!((&stats["totals"]["accepted"], &stats["deliveries"]), (&json!(events), &json!({ "delivered": events })));
     let mut received = 0;
     let mut doubled = 0;
     for id in ["acme", "beta", "gamma"] {
@@ -37,7 +39,7 @@ async fn a_kill_in_the_middle_loses_nothing() {
         received += ledger.accepted_keys;
         doubled += ledger.duplicate_keys;
     }
-    assert_eq!(received, EVENTS as u64);
+    assert_eq!(received, events as u64);
     assert!(doubled <= 4 * 3 * 4, "{doubled} doubled, though at most 12 were in flight at each of four kills");
 }
 

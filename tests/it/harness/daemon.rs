@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{PATIENCE, TOKEN};
+use super::{TOKEN, patience};
 
 /// A running daemon.
 pub(crate) struct Daemon {
@@ -83,7 +83,7 @@ impl Daemon {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(started.elapsed() < PATIENCE, "the daemon does not end");
+            assert!(started.elapsed() < patience(), "the daemon does not end");
             // The end of a process gives no signal that could be awaited here, and the receivers must go on meanwhile.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -122,7 +122,7 @@ impl Daemon {
             if answer.status == 200 && done(&answer.body) {
                 return answer.body;
             }
-            assert!(started.elapsed() < PATIENCE, "{path} did not get there: {:#}", answer.body);
+            assert!(started.elapsed() < patience(), "{path} did not get there: {:#}", answer.body);
             // The API has no signal for a change of a single delivery.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -172,7 +172,7 @@ fn spawn(directory: &Path) -> (Child, String) {
         }
         let _ = ready.send(Err(seen));
     });
-    match waiting.recv_timeout(PATIENCE) {
+    match waiting.recv_timeout(patience()) {
         Ok(Ok(address)) => (child, address),
         Ok(Err(log)) => panic!("the daemon did not become ready:\n{log}"),
         Err(late) => panic!("the daemon did not become ready in time: {late}"),

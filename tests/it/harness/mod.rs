@@ -12,8 +12,15 @@ use serde_json::{Value, json};
 
 pub(crate) use daemon::{Daemon, command};
 
-/// Longest a test waits for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest a test waits for anything: `POSTBACKD_TEST_PATIENCE` seconds, for runs of many events.
+pub(crate) fn patience() -> Duration {
+    Duration::from_secs(number("POSTBACKD_TEST_PATIENCE", 30))
+}
+
+/// A number from the environment, so that a test can be run larger than by default.
+pub(crate) fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().map_or(default, |text| text.parse().unwrap())
+}
 /// The token that may do everything.
 pub(crate) const TOKEN: &str = "test-token-of-everything";
 /// The token that may only hand events in.
@@ -137,7 +144,7 @@ impl World {
 
     /// Waits until a receiver's ledger is as told.
     pub(crate) async fn received(&self, id: &str, done: impl Fn(&LedgerSnapshot) -> bool) -> LedgerSnapshot {
-        match self.receivers[id].wait_for(done, PATIENCE).await {
+        match self.receivers[id].wait_for(done, patience()).await {
             Ok(ledger) => ledger,
             Err(ledger) => panic!("receiver {id} did not get there: {}", ledger.to_json()),
         }
