@@ -99,7 +99,7 @@ fn describe(detail: &DeliveryDetail, bodies: bool) -> String {
     let due = delivery.due.map(|due| format!(", due {}", shown(due))).unwrap_or_default();
     let mut text = format!(
         "delivery     {}\nevent        {} from {}\npostback     {}/{}\ntransaction  {}\nstate        {}{reason}{due}\n\
-         attempts     {}, of which {} count against the retry schedule\n",
+         attempts     {} ({} counted against the retry schedule)\n",
         delivery.delivery_id,
         delivery.event_id,
         detail.source,
