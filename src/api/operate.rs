@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::auth::Identity;
-use super::problem::Problem;
+use super::problem::{Problem, things};
 use super::read::parse_id;
 use super::server::State;
 use crate::config::Scope;
@@ -128,7 +128,10 @@ pub(super) async fn replay(
     let rules = state.rules();
     let targets = state.replays.targets(&request, &rules).await?;
     if given.dry_run {
-        return Ok(Json(json!({ "matched": targets.len() })).into_response());
+        let refused = targets.refusals();
+        return Ok(
+            Json(json!({ "matched": targets.len(), "refused": refused.len(), "refusals": refused })).into_response()
+        );
     }
     let view = state.replays.start(&request, targets, rules);
     Ok((StatusCode::ACCEPTED, Json(view)).into_response())
@@ -215,7 +218,8 @@ async fn pause_or_resume(
     names.sort();
     names.dedup();
     if names.is_empty() {
-        return Err(Problem::not_found(format!("there is no postback of affiliate {affiliate:?} of that name")));
+        let postback = only.map_or_else(String::new, |only| format!(" postback {only:?} of"));
+        return Err(Problem::not_found(format!("there is no{postback} affiliate {affiliate:?}")));
     }
     let pause =
         pausing.then(|| Pause { at: to_micros(state.clock.now()), by: identity.name.clone(), reason: reason.clone() });
@@ -237,7 +241,10 @@ pub(super) async fn reload(Extract(state): Extract<State>, identity: Identity) -
     match answered.await.map_err(|_| stopping())? {
         Ok(warnings) => Ok(Json(json!({ "warnings": warnings }))),
         Err(errors) => {
-            let detail = format!("the configuration has {} error(s); the one in use stays", errors.len());
+            let detail = format!(
+                "{} wrong with the configuration, listed under errors; the one in use stays",
+                things(errors.len())
+            );
             let problem = Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "bad-configuration",

@@ -33,6 +33,11 @@ pub struct Problem {
     pub retry_after: Option<u64>,
 }
 
+/// A count of things that are wrong.
+pub(super) fn things(count: usize) -> String {
+    if count == 1 { "1 thing is".into() } else { format!("{count} things are") }
+}
+
 impl Problem {
     /// A problem of a kind.
     pub fn new(status: StatusCode, name: &str, title: &'static str, detail: impl Into<String>) -> Self {
@@ -85,7 +90,7 @@ impl Problem {
 
     /// An event has faults.
     pub fn invalid_event(faults: &[Fault]) -> Self {
-        let detail = format!("the event has {} fault(s); nothing was stored", faults.len());
+        let detail = format!("{} wrong with the event, listed under errors; nothing was stored", things(faults.len()));
         let errors = faults.iter().filter_map(|fault| serde_json::to_value(fault).ok()).collect();
         let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-event", "The event is not valid", detail);
         Self { errors, ..problem }

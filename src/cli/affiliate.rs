@@ -98,40 +98,37 @@ async fn list(context: &Context) -> Ended {
         context.output.document(&answer)?;
         return Ok(Exit::Ok);
     }
-    let affiliates = match answer {
-        Value::Array(list) => list,
-        Value::Object(mut page) => match page.remove("items").or_else(|| page.remove("affiliates")) {
-            Some(Value::Array(list)) => list,
-            _ => return Err(client.nonsense(&"there is no list in it").failing("listing affiliates")),
-        },
-        _ => return Err(client.nonsense(&"it is no list").failing("listing affiliates")),
+    let Some(affiliates) = answer.get("items").and_then(Value::as_array) else {
+        return Err(client.nonsense(&"there is no list in it").failing("listing affiliates"));
     };
     if form == Form::Ndjson {
         affiliates.iter().try_for_each(|affiliate| context.output.document(affiliate))?;
         return Ok(Exit::Ok);
     }
-    print_table(context, &affiliates)?;
+    print_table(context, affiliates)?;
     Ok(Exit::Ok)
 }
 
 /// A row a postback; an affiliate without postbacks has one too.
 fn print_table(context: &Context, affiliates: &[Value]) -> Result<(), Failure> {
-    let mut rows = Rows::new(vec!["affiliate", "name", "global", "postback", "paused"]);
+    let mut rows = Rows::new(vec!["affiliate", "name", "global", "postback", "events", "receiver", "paused"]);
     for affiliate in affiliates {
         let head = [
-            text(affiliate.get("id").or_else(|| affiliate.get("affiliate"))),
+            text(affiliate.get("affiliate")),
             text(affiliate.get("name")),
-            text(affiliate.get("global")),
+            (if affiliate.get("global") == Some(&Value::Bool(true)) { "yes" } else { "no" }).to_owned(),
         ];
         let none = vec![Value::Null];
         let postbacks = affiliate.get("postbacks").and_then(Value::as_array).filter(|list| !list.is_empty());
         for postback in postbacks.unwrap_or(&none) {
-            let name = postback.get("postback").or_else(|| postback.get("name")).unwrap_or(postback);
+            let name = text(postback.get("postback"));
+            let receiver = [text(postback.get("method")), text(postback.get("receiver"))].join(" ");
             let paused = match postback.get("paused") {
                 Some(Value::Object(pause)) => format!("by {}: {}", text(pause.get("by")), text(pause.get("reason"))),
                 other => text(other),
             };
-            rows.push(head.iter().cloned().chain([text(Some(name)), paused]).collect());
+            let own = [name, events(postback), receiver.trim().to_owned(), paused];
+            rows.push(head.iter().cloned().chain(own).collect());
         }
     }
     if rows.is_empty() {
@@ -139,6 +136,15 @@ fn print_table(context: &Context, affiliates: &[Value]) -> Result<(), Failure> {
         return Ok(());
     }
     context.output.table(rows)
+}
+
+/// The types that a postback wants; an absent list is all of them.
+fn events(postback: &Value) -> String {
+    match postback.get("events") {
+        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+        Some(Value::Null) => "all".to_owned(),
+        _ => String::new(),
+    }
 }
 
 fn text(value: Option<&Value>) -> String {
@@ -179,12 +185,12 @@ mod tests {
     #[tokio::test]
     async fn affiliates_are_listed_with_their_postbacks() {
         let page = json!({"items": [{"affiliate": "acme", "name": "Acme", "global": false, "postbacks": [
-            {"postback": "conversion", "paused": {"by": "op", "reason": "gone", "at": "2026-11-20T10:00:00Z"}}]}]});
+            {"postback": "conversion", "events": ["ftd"], "method": "GET", "receiver": "https://a.example", "paused": {"by": "op", "reason": "gone", "at": "2026-11-20T10:00:00Z"}}]}]});
         let listed = get(async move || Json(page));
         let daemon = Daemon::serve(Router::new().route("/v1/affiliates", listed));
         let (context, captured) = daemon.context(Form::People, Person::Absent);
         assert_eq!(affiliate(&context, AffiliateCommand::List).await, Ok(Exit::Ok));
         let line = captured.data().lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(line, "acme Acme false conversion by op: gone");
+        assert_eq!(line, "acme Acme no conversion ftd GET https://a.example by op: gone");
     }
 }

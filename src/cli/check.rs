@@ -57,8 +57,12 @@ pub(super) async fn reload(context: &Context) -> Ended {
     let answer = answer.map_err(|error| error.failing(what))?;
     let document = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
     if !answer.status.is_success() {
-        let problem = Problem::of_response(answer.status.as_u16(), &answer.body);
-        let failure = problem.into_failure(what, "postbackd check; the daemon goes on with the configuration it had");
+        let mut problem = Problem::of_response(answer.status.as_u16(), &answer.body);
+        for fault in problem.take_faults() {
+            context.output.say(&format!("error: {fault}"));
+        }
+        let failure = problem
+            .into_failure(what, "put it right, then reload again; `postbackd check` tells the same without the daemon");
         return Err(if answer.status == 422 { failure.ending(Exit::Configuration) } else { failure });
     }
     let warnings = document.get("warnings").and_then(Value::as_array).cloned().unwrap_or_default();

@@ -139,7 +139,7 @@ fn show(context: &Context, books: &Books) -> Result<(), Failure> {
         books.reversals_in_order,
     ))?;
     if books.faults.is_empty() {
-        return output.text("the books balance: every event accounted for, every delivery received exactly once");
+        return output.text("the books balance: every event is accounted for, and nothing was delivered twice");
     }
     output.text(&format!("THE BOOKS DO NOT BALANCE: {} figures are wrong", books.faults.len()))?;
     books.faults.iter().take(50).try_for_each(|fault| output.text(&format!("  {fault}")))

@@ -106,18 +106,6 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        match error.downcast::<Self>() {
-            Ok(failure) => failure,
-            Err(error) => {
-                let why = error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>().join(": ");
-                Self::new(Exit::Error, error.to_string(), why, "")
-            }
-        }
-    }
-}
-
 /// An error with all its causes, as one text.
 pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -163,10 +151,8 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_keeps_its_exit_through_anyhow() {
+    fn a_failure_tells_what_why_and_what_to_try_next() {
         let failure = Failure::new(Exit::Configuration, "reading x", "it is wrong", "postbackd check");
-        let error = anyhow::Error::from(failure.clone());
-        assert_eq!(Failure::from(error), failure);
         assert_eq!(failure.to_string(), "reading x: it is wrong\n  next: postbackd check");
     }
 }

@@ -55,6 +55,7 @@ const NO_COLOUR: &str = "NO_COLOR";
 /// Hands conversions to affiliates' postback URLs: durably, in order, exactly as often as needed
 #[derive(Debug, Parser)]
 #[command(name = "postbackd", version, propagate_version = true, max_term_width = 100, after_help = EXITS)]
+#[command(arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,

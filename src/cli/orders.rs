@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::client::Client;
+use super::client::{Client, ClientError};
 use super::columns::Column;
 use super::context::Context;
 use super::exit::{Ended, Exit, Failure};
@@ -11,6 +11,9 @@ use super::output::{Form, Rows};
 use super::show::delivery_id;
 use crate::domain::id::DeliveryId;
 use crate::inspect::{DeliveryDetail, DeliverySummary};
+
+/// What to do when there is no delivery of an id.
+const FIND_ID: &str = "copy the id from `postbackd list`";
 
 /// Which deliveries, and why.
 #[derive(Debug, Clone, Args)]
@@ -137,12 +140,16 @@ async fn order(client: &Client, id: DeliveryId, verb: Verb, reason: &str) -> Res
     let body = json!({"reason": reason, "delivered": delivered});
     let body = if matches!(verb, Verb::Release { .. }) { body } else { json!({"reason": reason}) };
     let answer = client.post(&["v1", "deliveries", &id.to_string(), verb.name()], &body).await;
-    answer.map_err(|error| error.into_failure(&what, &format!("postbackd show {id}")))
+    answer.map_err(|error| {
+        let missing = matches!(&error, ClientError::Problem(problem) if problem.status == 404);
+        let next = if missing { FIND_ID.to_owned() } else { format!("postbackd show {id}") };
+        error.into_failure(&what, &next)
+    })
 }
 
 async fn look(client: &Client, id: DeliveryId) -> Result<DeliveryDetail, Failure> {
     let answer = client.get(&["v1", "deliveries", &id.to_string()], &[]).await;
-    answer.map_err(|error| error.into_failure(&format!("looking at {id}"), "copy the id from `postbackd list`"))
+    answer.map_err(|error| error.into_failure(&format!("looking at {id}"), FIND_ID))
 }
 
 fn print(context: &Context, done: &[DeliverySummary]) -> Result<(), Failure> {

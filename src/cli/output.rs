@@ -7,11 +7,18 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, Width};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
+
+/// Columns of free text, which may wrap.
+const FREE_TEXT: [&str; 8] = ["reason", "error", "rule", "paused", "events", "affiliates", "name", "figure"];
+/// The least that free text is wrapped to, in characters.
+const NARROWEST_TEXT: u16 = 20;
+/// Blanks behind each column.
+const PADDING: u16 = 2;
 
 /// In which form data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +141,8 @@ impl Output {
         self.raw(&bytes)
     }
 
-    /// Prints a table, sized to the terminal where there is one.
+    /// Prints a table. On a terminal that is too narrow free text wraps within its column; ids, names and
+    /// times never do, so that they can be copied, and the terminal wraps the line.
     pub(super) fn table(&self, rows: Rows) -> Result<(), Failure> {
         let mut table = Table::new();
         table.load_style(comfy_table::presets::NOTHING);
@@ -146,7 +154,7 @@ impl Output {
             Some(width) => table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic),
             None => table.set_content_arrangement(ContentArrangement::Disabled),
         };
-        let ids: Vec<usize> = positions(&rows.header, |name| name.ends_with("_id"));
+        let widths = constraints(&rows);
         let heading = |name: &&str| Cell::new(name.replace('_', " ").to_uppercase()).add_attribute(Attribute::Bold);
         table.set_header(rows.header.iter().map(heading));
         let states = positions(&rows.header, |name| name == "state");
@@ -159,10 +167,9 @@ impl Output {
                 }
             }));
         }
-        for at in ids {
-            if let Some(column) = table.column_mut(at) {
-                column.set_constraint(ColumnConstraint::ContentWidth);
-            }
+        for (column, width) in table.column_iter_mut().zip(widths) {
+            // Flush left, two blanks between columns.
+            column.set_padding((0, PADDING)).set_constraint(width);
         }
         let mut text = String::new();
         for line in table.lines() {
@@ -287,6 +294,20 @@ fn unwritten(error: &io::Error) -> Failure {
         io::ErrorKind::BrokenPipe => Failure::nobody_reads(),
         _ => Failure::new(Exit::Error, "writing to standard output", error, "check where the output goes"),
     }
+}
+
+/// How narrow each column may become.
+fn constraints(rows: &Rows) -> Vec<ColumnConstraint> {
+    let constraint = |(at, name): (usize, &&str)| {
+        if !FREE_TEXT.contains(name) {
+            return ColumnConstraint::ContentWidth;
+        }
+        let cells = rows.rows.iter().filter_map(|row| row.get(at)).map(|text| text.chars().count());
+        let widest = cells.chain([name.len()]).max().unwrap_or_default();
+        let least = u16::try_from(widest).unwrap_or(NARROWEST_TEXT).min(NARROWEST_TEXT);
+        ColumnConstraint::LowerBoundary(Width::Fixed(least + PADDING))
+    };
+    rows.header.iter().enumerate().map(constraint).collect()
 }
 
 fn positions(header: &[&'static str], wanted: impl Fn(&str) -> bool) -> Vec<usize> {

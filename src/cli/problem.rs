@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use super::exit::{Exit, Failure};
 
+/// The type of a problem whose faults say all there is to say.
+const INVALID_EVENT: &str = "urn:postbackd:problem:invalid-event";
+
 /// A problem document.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Problem {
@@ -28,8 +31,8 @@ impl Problem {
         let start: String = String::from_utf8_lossy(body).chars().take(200).collect();
         Self {
             status,
-            title: format!("HTTP {status}"),
-            detail: start.clone(),
+            title: String::new(),
+            detail: format!("HTTP {status}: {start}"),
             faults: Vec::new(),
             document: serde_json::json!({"status": status, "detail": start}),
         }
@@ -67,6 +70,11 @@ impl Problem {
         }
     }
 
+    /// Takes its faults out, for a command that tells each on a line of its own.
+    pub(super) fn take_faults(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.faults)
+    }
+
     /// How a command ends that meets it.
     pub(super) fn exit(&self) -> Exit {
         match self.status {
@@ -92,8 +100,12 @@ impl Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let parts = [&self.title, &self.detail].into_iter().chain(&self.faults);
-        let parts: Vec<&str> = parts.map(String::as_str).filter(|part| !part.is_empty()).collect();
+        // The detail says everything that the title does, and more.
+        let lead = if self.detail.is_empty() { &self.title } else { &self.detail };
+        let faults_suffice =
+            !self.faults.is_empty() && self.document.get("type").is_some_and(|kind| kind == INVALID_EVENT);
+        let lead = Some(lead.as_str()).filter(|lead| !lead.is_empty() && !faults_suffice);
+        let parts: Vec<&str> = lead.into_iter().chain(self.faults.iter().map(String::as_str)).collect();
         if parts.is_empty() {
             return write!(f, "the daemon answered {}", self.status);
         }
@@ -110,7 +122,11 @@ mod tests {
         let body = br#"{"type":"x","title":"Invalid event","status":422,"detail":"2 faults",
             "errors":[{"pointer":"/payout","code":"missing","detail":"must be there"},{"pointer":"/x","code":"unknown-field"}]}"#;
         let problem = Problem::of_response(422, body);
-        assert_eq!(problem.to_string(), "Invalid event; 2 faults; /payout: must be there; /x: unknown-field");
+        assert_eq!(problem.to_string(), "2 faults; /payout: must be there; /x: unknown-field");
+        let body = String::from_utf8_lossy(body).replace("\"x\"", &format!("{INVALID_EVENT:?}"));
+        let problem = Problem::of_response(422, body.as_bytes());
+        assert_eq!(problem.to_string(), "/payout: must be there; /x: unknown-field");
+        assert_eq!(Problem::of_response(404, br#"{"title":"Not found"}"#).to_string(), "Not found");
     }
 
     #[test]

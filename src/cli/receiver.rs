@@ -2,15 +2,18 @@
 
 use std::fmt::Write;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::context::Context;
 use super::exit::{Ended, Exit, Failure, with_causes};
+use super::output::Form;
 use crate::receiver::{LedgerSnapshot, Receiver, ReceiverArgs, ReceiverError, Seen};
 
 /// Runs a receiver.
 pub(super) async fn receiver(context: &Context, args: ReceiverArgs) -> Ended {
-    let (quiet, json, ledger_file) = (args.quiet, args.json, args.ledger_file.clone());
+    let json = args.json || context.output.form() != Form::People;
+    let (quiet, ledger_file) = (args.quiet, args.ledger_file.clone());
     let receiver = Receiver::start(args.into_options().map_err(|error| unusable(&error))?).await;
     let receiver = receiver.map_err(|error| unusable(&error))?;
     let mut seen = receiver.subscribe();
@@ -18,9 +21,12 @@ pub(super) async fn receiver(context: &Context, args: ReceiverArgs) -> Ended {
     output.say(&format!("receiver listens on http://{}; Ctrl-C ends it", receiver.address()));
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
+    let terminated = signal(SignalKind::terminate());
+    let mut terminated = terminated.map_err(|error| Failure::new(Exit::Error, "listening for signals", error, ""))?;
     loop {
         tokio::select! {
             _ = &mut interrupted => break,
+            _ = terminated.recv() => break,
             next = seen.recv() => match next {
                 Ok(_) if quiet => {}
                 Ok(seen) => {

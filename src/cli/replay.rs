@@ -13,7 +13,9 @@ use super::exit::{Ended, Exit, Failure};
 use super::filter::FilterArgs;
 use super::orders::not_confirmed;
 use super::output::Form;
-use super::replays::{self, ReplayView};
+use super::replays;
+
+use crate::dispatch::ReplayView;
 use crate::domain::delivery::StateKind;
 use crate::inspect::DeliveryFilter;
 
@@ -169,16 +171,22 @@ fn nothing(context: &Context, args: &ReplayArgs) -> Ended {
 }
 
 fn tell(context: &Context, args: &ReplayArgs, matched: u64, meant: u64) {
-    let mut words = format!("{} would be replayed", counted(matched, args.unrouted));
-    if meant < matched {
-        words = format!(
-            "{} match; --limit leaves {meant} to be replayed, the oldest first",
-            counted(matched, args.unrouted)
-        );
-    }
+    let all = counted(matched, args.unrouted);
+    let mut words = match (meant < matched, args.dry_run) {
+        (true, _) => format!("{all} match; --limit leaves {meant} to be replayed, the oldest first"),
+        (false, true) => format!("{all} would be replayed"),
+        (false, false) => format!("{all} to be replayed"),
+    };
     let distinct = u64::try_from(args.ids.len()).unwrap_or(u64::MAX);
     if matched < distinct {
-        let _ = write!(words, "; {} of the ids do not", distinct - matched);
+        let _ = write!(
+            words,
+            "; {} of the ids do not exist, do not meet the filter, or are in a state that cannot be replayed (delivered ones need --force)",
+            distinct - matched
+        );
+    }
+    if !args.ids.is_empty() {
+        words.push_str("; what is still under way, or has arrived and is not forced, will be refused");
     }
     if args.force {
         words.push('\n');

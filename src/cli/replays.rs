@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use clap::Subcommand;
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::client::{Client, ClientError};
@@ -12,6 +10,7 @@ use super::context::Context;
 use super::exit::{Ended, Exit, Failure};
 use super::output::{Form, Rows, Unit};
 use super::time::shown;
+use crate::dispatch::{ReplayState, ReplayView};
 use crate::ops::clock::monotonic;
 
 /// How often a running replay is looked at.
@@ -41,71 +40,26 @@ pub(super) enum ReplaysCommand {
     },
 }
 
-/// A replay as the daemon tells of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct ReplayView {
-    /// Its id.
-    pub(super) replay_id: String,
-    /// Deliveries that are meant.
-    matched: u64,
-    /// Deliveries dealt with.
-    done: u64,
-    /// Deliveries scheduled again.
-    replayed: u64,
-    /// Deliveries that could not be.
-    refused: u64,
-    /// Where it stands.
-    state: Progress,
-    /// Why it was ordered.
-    reason: String,
-    /// Who ordered it.
-    by: String,
-    /// When it began.
-    started_at: Timestamp,
-    /// When it ended.
-    finished_at: Option<Timestamp>,
-    /// The first refusals.
-    #[serde(default)]
-    refusals: Vec<Refusal>,
-}
-
-/// Where a replay stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Progress {
-    Running,
-    Finished,
-    Stopped,
-}
-
-impl Progress {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Finished => "finished",
-            Self::Stopped => "stopped",
-        }
+/// How a command ends that waited for a replay.
+fn exit(view: &ReplayView) -> Exit {
+    match view.state {
+        ReplayState::Running => Exit::Ok,
+        ReplayState::Finished if view.refused == 0 => Exit::Ok,
+        ReplayState::Finished if view.replayed == 0 => Exit::Refused,
+        ReplayState::Finished | ReplayState::Stopped => Exit::Partial,
     }
 }
 
-/// A delivery or an unrouted event that could not be replayed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Refusal {
-    #[serde(alias = "delivery_id")]
-    id: String,
-    why: String,
+fn name(state: ReplayState) -> &'static str {
+    match state {
+        ReplayState::Running => "running",
+        ReplayState::Finished => "finished",
+        ReplayState::Stopped => "stopped",
+    }
 }
 
-impl ReplayView {
-    /// How a command ends that waited for it.
-    fn exit(&self) -> Exit {
-        match self.state {
-            Progress::Running => Exit::Ok,
-            Progress::Finished if self.refused == 0 => Exit::Ok,
-            Progress::Finished if self.replayed == 0 => Exit::Refused,
-            Progress::Finished | Progress::Stopped => Exit::Partial,
-        }
-    }
+fn steps(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 /// Lists, shows, watches or stops replays.
@@ -139,25 +93,28 @@ pub(super) async fn replays(context: &Context, command: ReplaysCommand) -> Ended
 
 /// Waits for the end of a replay, also over a restart of the daemon.
 pub(super) async fn watch(context: &Context, client: &Client, started: ReplayView) -> Ended {
-    let id = started.replay_id.clone();
-    context.output.say(&format!("replay {id} runs in the daemon; to stop it: postbackd replays stop {id}"));
-    context.output.begin(Some(started.matched), Unit::Deliveries);
+    context.output.begin(Some(steps(started.matched)), Unit::Deliveries);
     let ended = wait(context, client, started).await;
     context.output.end();
     let view = ended?;
     report(context, &view)?;
-    Ok(view.exit())
+    Ok(exit(&view))
 }
 
 async fn wait(context: &Context, client: &Client, mut view: ReplayView) -> Result<ReplayView, Failure> {
     let mut last_answer = monotonic();
-    while view.state == Progress::Running {
-        context.output.proceed(view.done, format!("replayed {}, refused {}", view.replayed, view.refused));
+    let mut told = false;
+    while view.state == ReplayState::Running {
+        context.output.proceed(steps(view.done), format!("replayed {}, refused {}", view.replayed, view.refused));
         tokio::time::sleep(INTERVAL).await;
         match client.get(&["v1", "replays", &view.replay_id], &[]).await {
             Ok(next) => {
                 view = next;
                 last_answer = monotonic();
+                if view.state == ReplayState::Running && !std::mem::replace(&mut told, true) {
+                    let id = &view.replay_id;
+                    context.output.say(&format!("it runs in the daemon; to stop it: postbackd replays stop {id}"));
+                }
             }
             Err(ClientError::Unreachable { .. }) if last_answer.elapsed() < AWAY => {}
             Err(ClientError::Problem(problem)) if problem.status == 404 => {
@@ -185,16 +142,16 @@ pub(super) fn report(context: &Context, view: &ReplayView) -> Result<(), Failure
     for refusal in &view.refusals {
         context.output.say(&format!("{}: {}", refusal.id, refusal.why));
     }
-    let untold = view.refused.saturating_sub(u64::try_from(view.refusals.len()).unwrap_or(u64::MAX));
+    let untold = view.refused.saturating_sub(view.refusals.len());
     if untold > 0 {
         context.output.say(&format!("and {untold} more that were refused"));
     }
     match context.output.form() {
         Form::Json | Form::Ndjson => context.output.document(view),
         Form::People => context.output.text(&format!(
-            "replay {} {}: {} of {} replayed, {} refused",
+            "replay {} {}: {} of {} on their way again, {} refused",
             view.replay_id,
-            view.state.name(),
+            name(view.state),
             view.replayed,
             view.matched,
             view.refused
@@ -204,7 +161,7 @@ pub(super) fn report(context: &Context, view: &ReplayView) -> Result<(), Failure
 
 fn print_list(context: &Context, client: &Client, answer: Value) -> Ended {
     let views = match answer {
-        Value::Object(mut page) => page.remove("items").or_else(|| page.remove("replays")).unwrap_or_default(),
+        Value::Object(mut page) => page.remove("items").unwrap_or_default(),
         list => list,
     };
     let views: Vec<ReplayView> =
@@ -219,7 +176,7 @@ fn print_list(context: &Context, client: &Client, answer: Value) -> Ended {
             for view in views {
                 rows.push(vec![
                     view.replay_id,
-                    view.state.name().into(),
+                    name(view.state).into(),
                     view.matched.to_string(),
                     view.replayed.to_string(),
                     view.refused.to_string(),

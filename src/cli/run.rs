@@ -1,5 +1,6 @@
 //! `run`: the daemon.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use super::exit::{Exit, Failure};
@@ -14,8 +15,13 @@ use crate::ops::telemetry;
 pub async fn run(config: &Path) -> Result<(), Failure> {
     let loaded = config::load(config).map_err(|problems| {
         let what = format!("the configuration {} cannot be used", config.display());
-        let lines: Vec<String> = problems.0.iter().map(|problem| format!("\n  {problem}")).collect();
-        Failure::new(Exit::Configuration, what, lines.concat(), "put it right, then: postbackd check")
+        let count = problems.0.len();
+        let mut why = format!("{count} {}", if count == 1 { "error" } else { "errors" });
+        for problem in &problems.0 {
+            let _ = write!(why, "\n  {problem}");
+        }
+        let next = format!("put it right, then: postbackd check --config {}", config.display());
+        Failure::new(Exit::Configuration, what, why, next)
     })?;
     telemetry::start(&loaded.settings.log).map_err(|error| {
         let next = "use a level such as \"info\", or a filter such as \"info,postbackd::api=debug\"";

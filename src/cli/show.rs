@@ -99,7 +99,7 @@ fn describe(detail: &DeliveryDetail, bodies: bool) -> String {
     let due = delivery.due.map(|due| format!(", due {}", shown(due))).unwrap_or_default();
     let mut text = format!(
         "delivery     {}\nevent        {} from {}\npostback     {}/{}\ntransaction  {}\nstate        {}{reason}{due}\n\
-         attempts     {} ({} of the schedule)\n",
+         attempts     {} ({} counted against the retry schedule)\n",
         delivery.delivery_id,
         delivery.event_id,
         detail.source,
@@ -151,8 +151,7 @@ fn describe_entry(text: &mut String, entry: &HistoryEntryView, bodies: bool) {
         let status =
             attempt.response.as_ref().map_or_else(|| "no answer".into(), |response| response.status.to_string());
         let took = micros(attempt.timings_us.total);
-        let _ =
-            write!(text, " #{}: {status} in {took}: {} by {}", attempt.number, attempt.outcome.name(), attempt.rule);
+        let _ = write!(text, " #{}: {status} in {took}, {} ({})", attempt.number, attempt.outcome.name(), attempt.rule);
     }
     let _ = write!(text, " → {}", entry.state.name());
     if let Some(reason) = &entry.reason {

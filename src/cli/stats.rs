@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use indicatif::HumanBytes;
+
 use super::context::Context;
 use super::exit::{Ended, Exit, Failure};
 use super::output::{Form, Rows};
@@ -30,7 +32,7 @@ fn print(context: &Context, stats: &Stats) -> Result<(), Failure> {
     let in_flight = stats.in_flight.map(|count| format!("\nin flight   {count}")).unwrap_or_default();
     context.output.text(&format!(
         "at          {}\nevents      accepted {}, duplicates {}, conflicts {}, unrouted {}\ndeliveries  {}\n\
-         attempts    {}{in_flight}\non disk     {} MiB\n",
+         attempts    {}{in_flight}\non disk     {}\n",
         shown(stats.at),
         totals.accepted,
         totals.duplicates,
@@ -38,7 +40,7 @@ fn print(context: &Context, stats: &Stats) -> Result<(), Failure> {
         totals.unrouted,
         or_none(&deliveries),
         or_none(&attempts),
-        stats.disk_bytes >> 20,
+        HumanBytes(stats.disk_bytes),
     ))?;
     let header = vec![
         "affiliate",

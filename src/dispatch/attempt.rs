@@ -219,7 +219,8 @@ fn health(judgement: &Judgement, note: &AttemptNote) -> Health {
 
 /// One wide line an attempt.
 fn log(note: &AttemptNote, rule: &str, error: Option<&str>) {
-    let millis = |part: Option<std::time::Duration>| part.map(|part| part.as_secs_f64() * 1_000.0);
+    let micros =
+        |part: Option<std::time::Duration>| part.map(|part| u64::try_from(part.as_micros()).unwrap_or(u64::MAX));
     tracing::info!(
         delivery = %note.id,
         transaction = %note.transaction_id,
@@ -233,11 +234,11 @@ fn log(note: &AttemptNote, rule: &str, error: Option<&str>) {
         reason = note.delivery.state.reason(),
         rule,
         error,
-        dns_ms = millis(note.timings.dns),
-        connect_ms = millis(note.timings.connect),
-        tls_ms = millis(note.timings.tls),
-        first_byte_ms = millis(note.timings.first_byte),
-        total_ms = millis(Some(note.timings.total)),
+        dns_us = micros(note.timings.dns),
+        connect_us = micros(note.timings.connect),
+        tls_us = micros(note.timings.tls),
+        first_byte_us = micros(note.timings.first_byte),
+        total_us = micros(Some(note.timings.total)),
         "postback.attempted"
     );
 }

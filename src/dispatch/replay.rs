@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt as _;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -98,8 +100,8 @@ pub struct Refusal {
 /// The deliveries, or unrouted events, that a replay names.
 #[derive(Debug)]
 pub enum Targets {
-    /// Deliveries to be sent again.
-    Deliveries(Vec<DeliveryId>),
+    /// Deliveries to be sent again, and those that were named one by one but cannot be.
+    Deliveries(Vec<DeliveryId>, Vec<Refusal>),
     /// Events to be planned.
     Unrouted(Vec<EventId>),
 }
@@ -108,8 +110,16 @@ impl Targets {
     /// How many there are.
     pub fn len(&self) -> usize {
         match self {
-            Self::Deliveries(ids) => ids.len(),
+            Self::Deliveries(ids, _) => ids.len(),
             Self::Unrouted(ids) => ids.len(),
+        }
+    }
+
+    /// What was named and cannot be done.
+    pub fn refusals(&self) -> &[Refusal] {
+        match self {
+            Self::Deliveries(_, refusals) => refusals,
+            Self::Unrouted(_) => &[],
         }
     }
 
@@ -162,13 +172,13 @@ impl Replays {
             matched: targets.len(),
             done: 0,
             replayed: 0,
-            refused: 0,
+            refused: targets.refusals().len(),
             state: ReplayState::Running,
             reason: request.reason.clone(),
             by: request.by.clone(),
             started_at,
             finished_at: None,
-            refusals: Vec::new(),
+            refusals: targets.refusals().iter().take(MAX_REFUSALS).cloned().collect(),
         };
         let running = Arc::new(Running { view: Mutex::new(view.clone()), stop: self.stop.child_token() });
         let mut all = locked(&self.running);
@@ -208,11 +218,16 @@ impl Replays {
     async fn run(self, running: Arc<Running>, request: ReplayRequest, targets: Targets, rules: Arc<IntakeRules>) {
         let mut pace = request.rate.map(|rate| tokio::time::interval(rate.interval()));
         let work: Vec<Work> = match targets {
-            Targets::Deliveries(ids) => ids.into_iter().map(Work::Replay).collect(),
+            Targets::Deliveries(ids, _) => ids.into_iter().map(Work::Replay).collect(),
             Targets::Unrouted(ids) => ids.into_iter().map(Work::Plan).collect(),
         };
-        let at_once = if pace.is_some() { 1 } else { CONCURRENCY };
-        for chunk in work.chunks(at_once) {
+        let mut under_way = FuturesUnordered::new();
+        for next in work {
+            if under_way.len() >= CONCURRENCY
+                && let Some(done) = under_way.next().await
+            {
+                note(&mut locked(&running.view), done);
+            }
             if let Some(pace) = &mut pace {
                 tokio::select! {
                     _ = pace.tick() => {}
@@ -222,7 +237,13 @@ impl Replays {
             if running.stop.is_cancelled() {
                 break;
             }
-            let done = futures_util::future::join_all(chunk.iter().map(|work| self.one(*work, &request, &rules))).await;
+            under_way.push(self.one(next, &request, &rules));
+            // What is done meanwhile is noted without waiting for the rest.
+            while let Some(Some(done)) = under_way.next().now_or_never() {
+                note(&mut locked(&running.view), done);
+            }
+        }
+        while let Some(done) = under_way.next().await {
             note(&mut locked(&running.view), done);
         }
         let mut view = locked(&running.view);
@@ -264,16 +285,14 @@ impl Replays {
     }
 }
 
-fn note(view: &mut ReplayView, done: Vec<(String, Result<(), String>)>) {
-    for (id, result) in done {
-        view.done += 1;
-        match result {
-            Ok(()) => view.replayed += 1,
-            Err(why) => {
-                view.refused += 1;
-                if view.refusals.len() < MAX_REFUSALS {
-                    view.refusals.push(Refusal { id, why });
-                }
+fn note(view: &mut ReplayView, (id, result): (String, Result<(), String>)) {
+    view.done += 1;
+    match result {
+        Ok(()) => view.replayed += 1,
+        Err(why) => {
+            view.refused += 1;
+            if view.refusals.len() < MAX_REFUSALS {
+                view.refusals.push(Refusal { id, why });
             }
         }
     }
@@ -306,10 +325,18 @@ fn name_targets(request: &ReplayRequest, outbox: &Outbox, rules: &IntakeRules) -
         }
         return Ok(Targets::Unrouted(ids));
     }
-    // Deliveries named one by one are all taken, so that each that cannot be replayed is reported.
-    let named = !request.filter.ids.is_empty();
-    let eligible = |state: StateKind| named || can_be_replayed(state, request.force);
-    inspect::matching(reader, &request.filter, eligible, most).map(Targets::Deliveries)
+    let eligible = |state: StateKind| can_be_replayed(state, request.force);
+    let ids = inspect::matching(reader, &request.filter, eligible, most)?;
+    // Deliveries named one by one are answered for one by one.
+    let mut refusals = Vec::new();
+    if !request.filter.ids.is_empty() {
+        for id in inspect::matching(reader, &request.filter, |state| !eligible(state), MAX_DELIVERIES)? {
+            let state = reader.delivery(id)?.map_or(StateKind::Delivered, |view| view.delivery.state.kind());
+            let hint = if state == StateKind::Delivered { "; it takes force to send it again" } else { "" };
+            refusals.push(Refusal { id: id.to_string(), why: format!("it is {}{hint}", state.name()) });
+        }
+    }
+    Ok(Targets::Deliveries(ids, refusals))
 }
 
 /// Whether a filter takes in deliveries of a state.

@@ -400,8 +400,13 @@ async fn a_settled_intent_leaves_nothing_behind(mut story: Story) {
     let mut lease = story.outbox().begin(id).unwrap().leased().unwrap();
     story.outbox().intend(&mut lease).await.unwrap();
     story.settle(lease, Conclusion::Held(HoldReason::Ambiguous)).await;
+    let other = story.accept(event("t2", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
+    let mut lease = story.outbox().begin(other).unwrap().leased().unwrap();
+    story.outbox().intend(&mut lease).await.unwrap();
+    story.settle(lease, again(60)).await;
     story.reopen().await;
     assert_eq!(story.state(id), (StateKind::Held, Some("ambiguous")));
+    assert_eq!(story.state(other).0, StateKind::Scheduled, "its attempt has ended, it was not interrupted");
 }
 
 async fn windows_page_through_what_is_scheduled_in_order(story: Story) {

@@ -51,7 +51,7 @@ async fn a_replay_does_what_its_dry_run_counted() {
     world.at_rest().await;
     let filter = json!({ "affiliate": "acme", "state": "dead" });
     let dry = world.daemon.post("/v1/replays", &json!({ "filter": filter, "dry_run": true })).await;
-    assert_eq!((dry.status, &dry.body), (200, &json!({ "matched": 20 })));
+    assert_eq!((dry.status, &dry.body), (200, &json!({ "matched": 20, "refused": 0, "refusals": [] })));
     assert_eq!(world.daemon.post("/v1/replays", &json!({ "filter": {}, "reason": "all" })).await.status, 400);
     assert_eq!(
         world.daemon.post("/v1/replays", &json!({ "filter": filter })).await.status,

@@ -18,6 +18,8 @@ pub(super) struct Tally<'a> {
     context: &'a Context,
     rejects: Option<(PathBuf, BufWriter<File>)>,
     accepted: u64,
+    /// Accepted ones that no postback wants.
+    unrouted: u64,
     duplicates: u64,
     rejected: u64,
     /// Events that were read and have no answer.
@@ -48,6 +50,7 @@ impl<'a> Tally<'a> {
             context,
             rejects,
             accepted: 0,
+            unrouted: 0,
             duplicates: 0,
             rejected: 0,
             unsent: 0,
@@ -65,6 +68,7 @@ impl<'a> Tally<'a> {
             match verdict {
                 Verdict::Accepted(ids) => {
                     self.accepted += 1;
+                    self.unrouted += u64::from(ids.deliveries.is_empty());
                     self.print(item.line, &ids, false)?;
                 }
                 Verdict::Duplicate(ids) => {
@@ -132,7 +136,11 @@ impl<'a> Tally<'a> {
         let words = if dry_run {
             format!("{} can be read, {rejected} cannot; nothing was handed over", self.read)
         } else {
-            format!("accepted {accepted}, duplicates {duplicates}, rejected {rejected}")
+            let unrouted = match self.unrouted {
+                0 => String::new(),
+                count => format!(" ({count} of them wanted by no postback)"),
+            };
+            format!("accepted {accepted}{unrouted}, duplicates {duplicates}, rejected {rejected}")
         };
         match output.form() {
             Form::People if self.unsent > 0 => {
@@ -142,6 +150,7 @@ impl<'a> Tally<'a> {
             Form::Json if dry_run => output.document(&json!({"read": self.read, "rejected": rejected})),
             Form::Json => output.document(&json!({
                 "accepted": accepted,
+                "unrouted": self.unrouted,
                 "duplicates": duplicates,
                 "rejected": rejected,
                 "unacknowledged": self.unsent,

@@ -149,7 +149,7 @@ fn args(daemon: &Daemon, text: &str) -> EnqueueArgs {
 }
 
 fn events(names: &[&str]) -> String {
-    names.iter().flat_map(|name| ["{\"transaction_id\":\"", name, "\"}\n"]).collect()
+    names.iter().map(|name| json!({"transaction_id": name}).to_string() + "\n").collect()
 }
 
 async fn run(daemon: &Daemon, args: EnqueueArgs) -> (Exit, Value, String) {
@@ -201,7 +201,7 @@ async fn every_fault_of_a_rejected_event_is_told_with_its_line() {
     let (exit, summary, words) = run(&daemon, args(&daemon, &text)).await;
     assert_eq!((exit, counts(&summary)), (Exit::Partial, [2, 0, 2, 0]));
     assert!(words.contains("line 2: Invalid event; /payout: must be there; /x: is unknown"), "{words}");
-    assert!(words.contains("line 3: Not an event; it is not JSON"), "{words}");
+    assert!(words.contains("line 3: it is not JSON"), "{words}");
     let (exit, ..) = run(&daemon, args(&daemon, &events(&["bad-1", "bad-2"]))).await;
     assert_eq!(exit, Exit::Error);
 }

@@ -216,6 +216,14 @@ struct Draft {
     body: String,
 }
 
+/// The headers with those that every request carries: said here, so that they are on record, too.
+fn with_usual(given: &[(String, String)]) -> Vec<(String, String)> {
+    let usual = [("accept", "*/*"), ("user-agent", concat!("postbackd/", env!("CARGO_PKG_VERSION")))];
+    let missing =
+        usual.into_iter().filter(|(name, _)| !given.iter().any(|(found, _)| found.eq_ignore_ascii_case(name)));
+    given.iter().cloned().chain(missing.map(|(name, value)| (name.to_owned(), value.to_owned()))).collect()
+}
+
 impl RequestTemplate {
     /// Compiles a request and the signature that goes with it.
     ///
@@ -234,7 +242,7 @@ impl RequestTemplate {
             let url = UrlTemplate::compile(template, source.delimiters, source.insecure_http);
             url.map_err(|found| faults.extend(found)).ok()
         });
-        let headers = compile_headers(&source.headers, &syntax, &mut faults);
+        let headers = compile_headers(&with_usual(&source.headers), &syntax, &mut faults);
         let body = BodyTemplate::compile(&source.body, &syntax).map_err(|found| faults.extend(found)).ok();
         let (Some(url), Some(body)) = (url, body) else { return Err(faults) };
         let mut request = Self {

@@ -63,6 +63,11 @@ pub(super) fn get(url: &str) -> RequestSource {
     }
 }
 
+/// Headers without those that every request carries.
+pub(super) fn own(headers: &[(String, String)]) -> Vec<(String, String)> {
+    headers.iter().filter(|(name, _)| !matches!(name.as_str(), "accept" | "user-agent")).cloned().collect()
+}
+
 pub(super) fn post(body: BodySource) -> RequestSource {
     RequestSource { method: "POST".into(), body, ..get("https://a.example/p") }
 }
