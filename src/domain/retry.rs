@@ -9,6 +9,8 @@ use backoff::backoff::Backoff as _;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
+use super::timestamp::to_micros;
+
 /// Longest wait that a receiver can ask for.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 /// Most attempts a schedule may have.
@@ -124,9 +126,9 @@ pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// When a wait that begins now ends.
+/// When a wait that begins now ends, to the microsecond that records keep.
 pub fn after(now: Timestamp, wait: Duration) -> Timestamp {
-    now.checked_add(wait).unwrap_or(Timestamp::MAX)
+    to_micros(now.checked_add(wait).unwrap_or(Timestamp::MAX))
 }
 
 #[cfg(test)]

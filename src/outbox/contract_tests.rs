@@ -371,6 +371,21 @@ async fn what_has_arrived_can_be_leased(story: Story) {
     }
 }
 
+/// A retry due at a time finer than what is stored is the one that arrives, is read from disk, and is leased.
+async fn a_retry_is_leased_by_the_due_time_it_arrived_with(story: Story) {
+    let id = story.accept(event("t1", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
+    story.outbox().arrivals().take();
+    let due = now() + Duration::from_nanos(1_234_567_891);
+    story.send(id, Conclusion::Again { due, spends: true }).await;
+    let arrived = story.outbox().arrivals().take().due;
+    let (number, _) = story.outbox().reader().postbacks()[0];
+    let stored = story.outbox().window(number, SendClass::Retry, None, 10).await.unwrap().due;
+    assert_eq!(arrived, stored);
+    let stale = Due { at: now(), ..arrived[0] };
+    assert!(story.outbox().begin_due(stale).unwrap().leased().is_none(), "an entry for another time is not meant");
+    assert!(story.outbox().begin_due(arrived[0]).unwrap().leased().is_some());
+}
+
 async fn cancelling_what_others_wait_for_frees_them(story: Story) {
     let plan = || to(&["a"], OrderPolicy::default());
     let first = story.accept(event("t1", "ftd", Status::Pending), plan()).await;
@@ -525,6 +540,7 @@ contract!(
     orders_change_what_their_state_allows,
     a_delivery_in_flight_cannot_be_ordered_about_or_sent_twice,
     what_has_arrived_can_be_leased,
+    a_retry_is_leased_by_the_due_time_it_arrived_with,
     cancelling_what_others_wait_for_frees_them,
     an_interrupted_attempt_with_an_intent_is_held,
     a_settled_intent_leaves_nothing_behind,

@@ -19,10 +19,11 @@ use super::model::{
     Pause, PlanEntry, PlannedDelivery, PostbackNo, Settlement, Totals,
 };
 use super::read::{Overlay, SharedMirror, View, event_ids};
-use crate::domain::delivery::{CancelReason, Change, Delivery, Destination, HoldReason, State, StateKind};
+use crate::domain::delivery::{CancelReason, Change, Conclusion, Delivery, Destination, HoldReason, State, StateKind};
 use crate::domain::id::{AffiliateId, DeliveryId, EventId, PostbackRef, TransactionId};
 use crate::domain::order::{Gate, Member, Role, gate, superseded_by};
 use crate::domain::record::{Cause, HistoryEntry, OrderRecord};
+use crate::domain::timestamp::to_micros;
 
 /// What a group of requests leads to besides its writes.
 #[derive(Debug, Default)]
@@ -468,7 +469,7 @@ impl<'a> Writer<'a> {
         let Settlement { lease, attempt, conclusion, at, pause } = settlement;
         let (id, group) = (lease.id(), lease.group().clone());
         let started = lease.before().apply(Change::Start { at: attempt.started_at });
-        let after = started.and_then(|started| started.apply(Change::Settle(conclusion)));
+        let after = started.and_then(|started| started.apply(Change::Settle(as_stored(conclusion))));
         let after = after.map_err(|error| OutboxError::Encode(format!("settling {id}: {error}")))?;
         let before = Some(lease.before());
         self.place(&Placed { id, postback: lease.postback_no(), group: group.hash(), before, after: &after });
@@ -572,6 +573,14 @@ impl<'a> Writer<'a> {
             Gate::Wait | Gate::CancelBoth(_) => Destination::Wait,
             Gate::Open | Gate::Hold(_) => Destination::Schedule { due: now },
         })
+    }
+}
+
+/// A due time as it will be read back: whoever holds the finer one would not find it again.
+fn as_stored(conclusion: Conclusion) -> Conclusion {
+    match conclusion {
+        Conclusion::Again { due, spends } => Conclusion::Again { due: to_micros(due), spends },
+        Conclusion::Delivered(_) | Conclusion::Dead(_) | Conclusion::Held(_) => conclusion,
     }
 }
 

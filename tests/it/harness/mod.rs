@@ -100,7 +100,7 @@ pub(crate) struct World {
 
 /// Quick retries, so that a story is told in a second.
 pub(crate) const QUICK_RETRY: &str =
-    "[defaults.retry]\ninitial = \"100ms\"\nfactor = 1.2\nmax_delay = \"200ms\"\nmax_attempts = 4\njitter = \"none\"\n";
+    "[defaults.retry]\ninitial = \"100ms\"\nfactor = 1.2\nmax_delay = \"200ms\"\nmax_attempts = 4\njitter = \"20%\"\n";
 
 impl World {
     /// A world with these affiliates.
