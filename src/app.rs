@@ -170,8 +170,10 @@ impl Live {
         let changed = fixed.into_iter().filter(|(_, changed)| *changed);
         warnings.extend(changed.map(|(key, _)| format!("{key} has changed: that needs a restart")));
         let routing = routing(&loaded.settings).map_err(|error| vec![error.to_string()])?;
-        self.rules.send_replace(intake_rules(&loaded.settings, &routing));
+        // The dispatcher first: no event may be planned for a postback that it does not know.
+        let rules = intake_rules(&loaded.settings, &routing);
         self.routing.send_replace(routing);
+        self.rules.send_replace(rules);
         self.settings.send_replace(Arc::new(loaded.settings));
         Ok(warnings)
     }
@@ -203,6 +205,12 @@ pub async fn run(settings: Settings, path: &Path) -> Result<(), AppError> {
         tokio::select! {
             error = &mut failed => break Some(error),
             () = signals.stop() => break None,
+            _ = &mut daemon.dispatching => {
+                break Some(OutboxError::Stopped("the dispatcher has ended; its panic is in the log".into()));
+            }
+            _ = &mut daemon.serving => {
+                break Some(OutboxError::Stopped("the listeners have ended; why is in the log".into()));
+            }
             _ = hangup.recv() => log_reload(&daemon.live.reload()),
             Some(answer) = daemon.reloads.recv() => {
                 let report = daemon.live.reload();
@@ -217,7 +225,9 @@ pub async fn run(settings: Settings, path: &Path) -> Result<(), AppError> {
         daemon.ingest_stop.cancel();
         daemon.dispatch_stop.cancel();
         // Requests under way are told; what is in flight is found scheduled at the next start.
-        let _ = tokio::time::timeout(Duration::from_secs(2), daemon.serving).await;
+        if !daemon.serving.is_finished() {
+            let _ = tokio::time::timeout(Duration::from_secs(2), daemon.serving).await;
+        }
         return Err(error.into());
     }
     tracing::info!("daemon.stopping");

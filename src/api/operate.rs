@@ -110,6 +110,12 @@ pub(super) async fn replay(
             "name what to replay: give \"filter\" at least one condition, or \"unrouted\": true",
         ));
     }
+    let only_affiliate = DeliveryFilter { affiliate: given.filter.affiliate.clone(), ..DeliveryFilter::default() };
+    if given.unrouted && given.filter != only_affiliate {
+        return Err(Problem::malformed(
+            "unrouted events can be narrowed by \"affiliate\" only; leave the other conditions out",
+        ));
+    }
     match &given.filter.affiliate {
         Some(affiliate) => identity.require_affiliate(affiliate)?,
         None => identity.require_all_affiliates()?,
@@ -235,6 +241,7 @@ async fn pause_or_resume(
 /// `POST /v1/reload`
 pub(super) async fn reload(Extract(state): Extract<State>, identity: Identity) -> Result<Json<Value>, Problem> {
     identity.require(Scope::Configure)?;
+    identity.require_all_affiliates()?;
     let (answer, answered) = oneshot::channel();
     let stopping = || Problem::from(OutboxError::Stopped("the daemon is stopping".into()));
     state.reload.send(answer).await.map_err(|_| stopping())?;

@@ -168,11 +168,18 @@ impl Attempter {
         let record = AttemptRecord {
             response: Some(recorded(received)),
             outcome: judgement.outcome,
-            rule: judgement.rule.clone(),
+            rule: kept_rule(&judgement),
             ..blank
         };
         Made { record, judgement }
     }
+}
+
+/// The rule's text, bounded: a configured pattern may be long, and a record must fit.
+fn kept_rule(judgement: &Judgement) -> String {
+    let mut rule = judgement.rule.clone();
+    record::cut(&mut rule, record::KEPT_ERROR_BYTES);
+    rule
 }
 
 fn render(lease: &Lease, postback: &Postback, number: u32, at: Timestamp) -> Result<PreparedRequest, String> {

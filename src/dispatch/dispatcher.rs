@@ -175,10 +175,7 @@ impl Dispatcher {
                     }
                 }
                 Some(answer) = asked.recv() => drop(answer.send(self.status())),
-                Ok(()) = self.parts.routing.changed() => {
-                    self.routing = self.parts.routing.borrow_and_update().clone();
-                    self.configure();
-                }
+                Ok(()) = self.parts.routing.changed() => self.configure(),
                 () = tokio::time::sleep(wake) => {}
             }
         }
@@ -192,6 +189,7 @@ impl Dispatcher {
 
     /// Takes over the configuration and the pauses.
     fn configure(&mut self) {
+        self.routing = self.parts.routing.borrow_and_update().clone();
         let reader = self.parts.outbox.reader();
         let pauses = reader.pauses();
         let mut routes = Vec::new();
@@ -209,7 +207,7 @@ impl Dispatcher {
     fn take_arrivals(&mut self) {
         let taken = self.parts.outbox.arrivals().take();
         let unknown = taken.due.iter().any(|due| !self.scheduler.knows(due.postback));
-        if unknown || taken.pauses_changed {
+        if unknown || taken.pauses_changed || taken.incomplete {
             self.configure();
         }
         if taken.incomplete {

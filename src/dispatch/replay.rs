@@ -326,7 +326,9 @@ fn name_targets(request: &ReplayRequest, outbox: &Outbox, rules: &IntakeRules) -
         return Ok(Targets::Unrouted(ids));
     }
     let eligible = |state: StateKind| can_be_replayed(state, request.force);
-    let ids = inspect::matching(reader, &request.filter, eligible, most)?;
+    let mut ids = inspect::matching(reader, &request.filter, eligible, most)?;
+    // In the order of acceptance: an original goes before what reverses it, whatever index named them.
+    ids.sort_unstable();
     // Deliveries named one by one are answered for one by one.
     let mut refusals = Vec::new();
     if !request.filter.ids.is_empty() {

@@ -44,7 +44,7 @@ pub struct Rate {
 impl Rate {
     /// The time between two sends at an even pace.
     pub fn interval(self) -> Duration {
-        self.per / self.count.max(1)
+        (self.per / self.count.max(1)).max(Duration::from_nanos(1))
     }
 }
 

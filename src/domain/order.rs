@@ -4,8 +4,8 @@
 //! deliveries of a later event wait for those of earlier events. A reversal waits for its original in
 //! every lane.
 
-use super::delivery::{Delivery, HoldReason, State, StateKind};
-use super::id::{DeliveryId, EventId, LaneName};
+use super::delivery::{CancelReason, Delivery, HoldReason, State, StateKind};
+use super::id::{DeliveryId, EventId, EventType, LaneName};
 use super::postback::{OrderPolicy, OriginalDead, OriginalUnsettled};
 
 /// One delivery of an order group, as far as order is concerned.
@@ -15,6 +15,10 @@ pub struct Member {
     pub id: DeliveryId,
     /// Its lane.
     pub lane: Option<LaneName>,
+    /// The postback that it is for, by any number that tells postbacks apart.
+    pub postback: u32,
+    /// The type of its event.
+    pub kind: EventType,
     /// Its place in the group's story.
     pub role: Role,
     /// How it stands.
@@ -43,17 +47,39 @@ pub enum Gate {
     CancelBoth(Vec<DeliveryId>),
 }
 
+/// A delivery that asks whether it may go out.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// Which delivery.
+    pub id: DeliveryId,
+    /// Its lane.
+    pub lane: Option<&'a LaneName>,
+    /// The postback that it is for.
+    pub postback: u32,
+    /// Its place in the group's story.
+    pub role: Role,
+    /// What its postback asks for.
+    pub policy: OrderPolicy,
+}
+
 /// Decides for one delivery, given all members of its group; those of its own event and of later events
-/// do not count.
-pub fn gate(id: DeliveryId, lane: Option<&LaneName>, role: Role, policy: OrderPolicy, group: &[Member]) -> Gate {
+/// do not count. It waits for whatever the affiliate is told earlier, but only what its own postback was
+/// told, or was not, decides whether there is anything to reverse.
+pub fn gate(candidate: Candidate<'_>, group: &[Member]) -> Gate {
+    let Candidate { id, lane, postback, role, policy } = candidate;
     let earlier = || group.iter().filter(|member| member.id.event < id.event);
     let originals = || earlier().filter(|member| role == Role::Reversal && member.role == Role::Original);
+    let own = || originals().filter(|member| member.postback == postback);
     let unsettled = |member: &&Member| !member.delivery.state.kind().is_settled();
     let in_lane = |member: &&Member| member.lane.as_ref() == lane;
 
     if policy.original_unsettled == OriginalUnsettled::CancelBoth {
-        let open: Vec<&Member> = originals().filter(unsettled).collect();
-        let told = originals().any(|member| member.delivery.made > 0);
+        let unsent = State::Cancelled { reason: CancelReason::ReversedUnsent };
+        if own().next().is_some() && own().all(|member| member.delivery.state == unsent) {
+            return Gate::CancelBoth(Vec::new());
+        }
+        let open: Vec<&Member> = own().filter(unsettled).collect();
+        let told = own().any(|member| member.delivery.made > 0);
         if !open.is_empty() && !told && open.iter().all(|member| never_attempted(&member.delivery)) {
             return Gate::CancelBoth(open.iter().map(|member| member.id).collect());
         }
@@ -63,7 +89,7 @@ pub fn gate(id: DeliveryId, lane: Option<&LaneName>, role: Role, policy: OrderPo
     }
     let dead = |member: &Member| member.delivery.state.kind() == StateKind::Dead;
     let arrived = |member: &Member| member.delivery.state.kind() == StateKind::Delivered;
-    if policy.original_dead == OriginalDead::Hold && originals().any(dead) && !originals().any(arrived) {
+    if policy.original_dead == OriginalDead::Hold && own().any(dead) && !own().any(arrived) {
         return Gate::Hold(HoldReason::OriginalDead);
     }
     Gate::Open
@@ -73,11 +99,12 @@ fn never_attempted(delivery: &Delivery) -> bool {
     delivery.made == 0 && matches!(delivery.state, State::Scheduled { .. } | State::Waiting | State::Held { .. })
 }
 
-/// The earlier deliveries that an event of a newer status makes pointless, for postbacks that ask for it.
-pub fn superseded_by(event: EventId, lane: Option<&LaneName>, group: &[Member]) -> Vec<DeliveryId> {
+/// The earlier deliveries of a postback that an event of the same type and a newer status makes pointless.
+pub fn superseded_by(event: EventId, postback: u32, kind: &EventType, group: &[Member]) -> Vec<DeliveryId> {
     group
         .iter()
-        .filter(|member| member.id.event < event && member.lane.as_ref() == lane && member.role == Role::Original)
+        .filter(|member| member.id.event < event && member.role == Role::Original)
+        .filter(|member| member.postback == postback && member.kind == *kind)
         .filter(|member| matches!(member.delivery.state, State::Scheduled { .. } | State::Waiting))
         .map(|member| member.id)
         .collect()
@@ -100,10 +127,16 @@ mod tests {
     fn member(event: u64, lane_name: &str, state: State, made: u32) -> Member {
         Member {
             id: id(event),
+            postback: 1,
+            kind: "ftd".parse().unwrap(),
             lane: lane(lane_name),
             role: Role::Original,
             delivery: Delivery { state, made, spent: made },
         }
+    }
+
+    fn asked(lane: Option<&LaneName>, role: Role, policy: OrderPolicy, group: &[Member]) -> Gate {
+        gate(Candidate { id: id(2), lane, postback: 1, role, policy }, group)
     }
 
     fn scheduled() -> State {
@@ -125,8 +158,8 @@ mod tests {
         let held = State::Held { reason: HoldReason::Operator };
         for state in [scheduled(), State::Waiting, held] {
             let group = [member(1, "", state, 0)];
-            assert_eq!(gate(id(2), None, Role::Original, DEFAULT, &group), Gate::Wait);
-            assert_eq!(gate(id(2), lane("b").as_ref(), Role::Original, DEFAULT, &group), Gate::Open);
+            assert_eq!(asked(None, Role::Original, DEFAULT, &group), Gate::Wait);
+            assert_eq!(asked(lane("b").as_ref(), Role::Original, DEFAULT, &group), Gate::Open);
         }
     }
 
@@ -138,7 +171,7 @@ mod tests {
             State::Superseded { by: EventId::from_u64(9) },
         ];
         for state in settled {
-            assert_eq!(gate(id(2), None, Role::Original, DEFAULT, &[member(1, "", state, 1)]), Gate::Open);
+            assert_eq!(asked(None, Role::Original, DEFAULT, &[member(1, "", state, 1)]), Gate::Open);
         }
     }
 
@@ -146,39 +179,58 @@ mod tests {
     fn deliveries_of_the_same_and_of_later_events_do_not_count() {
         let sibling = Member { id: DeliveryId { ordinal: 1, ..id(2) }, ..member(2, "", scheduled(), 0) };
         let group = [sibling, member(3, "", scheduled(), 0)];
-        assert_eq!(gate(id(2), None, Role::Original, DEFAULT, &group), Gate::Open);
+        assert_eq!(asked(None, Role::Original, DEFAULT, &group), Gate::Open);
     }
 
     #[test]
     fn a_reversal_waits_for_its_original_in_every_lane() {
         let group = [member(1, "a", scheduled(), 1)];
-        assert_eq!(gate(id(2), lane("b").as_ref(), Role::Reversal, DEFAULT, &group), Gate::Wait);
+        assert_eq!(asked(lane("b").as_ref(), Role::Reversal, DEFAULT, &group), Gate::Wait);
     }
 
     #[test]
     fn a_reversal_of_a_dead_original_is_held_unless_told_to_send() {
         let dead = || State::Dead { reason: DeadReason::Rejected };
         let group = [member(1, "", dead(), 3)];
-        assert_eq!(gate(id(2), None, Role::Reversal, DEFAULT, &group), Gate::Hold(HoldReason::OriginalDead));
+        assert_eq!(asked(None, Role::Reversal, DEFAULT, &group), Gate::Hold(HoldReason::OriginalDead));
         let send = policy(OriginalUnsettled::Hold, OriginalDead::Send);
-        assert_eq!(gate(id(2), None, Role::Reversal, send, &group), Gate::Open);
+        assert_eq!(asked(None, Role::Reversal, send, &group), Gate::Open);
         let told = [group[0].clone(), member(1, "", State::Delivered { how: DeliveredHow::Accepted }, 1)];
-        assert_eq!(gate(id(2), None, Role::Reversal, DEFAULT, &told), Gate::Open);
+        assert_eq!(asked(None, Role::Reversal, DEFAULT, &told), Gate::Open);
     }
 
     #[test]
     fn cancel_both_only_where_the_original_was_never_attempted() {
         let cancel = policy(OriginalUnsettled::CancelBoth, OriginalDead::Hold);
         let untried = [member(1, "", scheduled(), 0)];
-        assert_eq!(gate(id(2), None, Role::Reversal, cancel, &untried), Gate::CancelBoth(vec![id(1)]));
+        assert_eq!(asked(None, Role::Reversal, cancel, &untried), Gate::CancelBoth(vec![id(1)]));
         let tried = [member(1, "", scheduled(), 1)];
-        assert_eq!(gate(id(2), None, Role::Reversal, cancel, &tried), Gate::Wait);
-        assert_eq!(gate(id(2), None, Role::Original, cancel, &untried), Gate::Wait);
+        assert_eq!(asked(None, Role::Reversal, cancel, &tried), Gate::Wait);
+        assert_eq!(asked(None, Role::Original, cancel, &untried), Gate::Wait);
     }
 
     #[test]
-    fn a_newer_status_supersedes_what_is_not_yet_settled_in_its_lane() {
-        let group = [member(1, "", scheduled(), 2), member(2, "b", scheduled(), 0), member(3, "", State::Waiting, 0)];
-        assert_eq!(superseded_by(EventId::from_u64(4), None, &group), [id(1), id(3)]);
+    fn what_another_postback_was_told_decides_nothing() {
+        let other = |state| Member { postback: 2, ..member(1, "", state, 0) };
+        let cancel = policy(OriginalUnsettled::CancelBoth, OriginalDead::Hold);
+        assert_eq!(asked(None, Role::Reversal, cancel, &[other(scheduled())]), Gate::Wait);
+        let dead = member(1, "", State::Dead { reason: DeadReason::Exhausted }, 3);
+        let told = other(State::Delivered { how: DeliveredHow::Accepted });
+        assert_eq!(asked(None, Role::Reversal, DEFAULT, &[dead, told]), Gate::Hold(HoldReason::OriginalDead));
+        let unsent = member(1, "", State::Cancelled { reason: CancelReason::ReversedUnsent }, 0);
+        assert_eq!(asked(None, Role::Reversal, cancel, &[unsent]), Gate::CancelBoth(Vec::new()));
+    }
+
+    #[test]
+    fn a_newer_status_supersedes_what_its_own_postback_has_not_settled() {
+        let of = |postback, kind: &str, event| Member {
+            postback,
+            kind: kind.parse().unwrap(),
+            ..member(event, "", scheduled(), 0)
+        };
+        let settled = member(5, "", State::Delivered { how: DeliveredHow::Accepted }, 1);
+        let group =
+            [of(1, "ftd", 1), of(2, "ftd", 2), of(1, "registration", 3), of(1, "ftd", 4), settled, of(1, "ftd", 7)];
+        assert_eq!(superseded_by(EventId::from_u64(6), 1, &"ftd".parse().unwrap(), &group), [id(1), id(4)]);
     }
 }

@@ -363,6 +363,7 @@ pub fn conclude(
         Outcome::Retry | Outcome::Unreachable | Outcome::Ambiguous => next_step(),
         Outcome::Throttled => {
             let wait = judgement.retry_after.unwrap_or_else(|| policy.throttled_delay(delivery.made + 1, random));
+            let wait = wait.max(retry::LEAST_THROTTLED);
             Conclusion::Again { due: retry::after(now, wait), spends: false }
         }
     }
@@ -481,6 +482,7 @@ mod tests {
         assert_eq!(conclude(Outcome::Retry, Some(60), 0, true), again(60, true));
         assert_eq!(conclude(Outcome::Retry, None, 1, true), Conclusion::Dead(DeadReason::Exhausted));
         assert_eq!(conclude(Outcome::Throttled, Some(3), 1, true), again(3, false));
+        assert_eq!(conclude(Outcome::Throttled, Some(0), 1, true), again(1, false), "never a hot loop");
         assert_eq!(conclude(Outcome::Throttled, None, 5, true), again(10, false));
         assert_eq!(conclude(Outcome::Ambiguous, None, 0, true), again(10, true));
         assert_eq!(conclude(Outcome::Ambiguous, None, 0, false), Conclusion::Held(HoldReason::Ambiguous));

@@ -9,10 +9,10 @@ use backoff::backoff::Backoff as _;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
-use super::timestamp::to_micros;
-
 /// Longest wait that a receiver can ask for.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
+/// Shortest wait behind an answer of "not now": one that asks for none must not be asked again at once.
+pub const LEAST_THROTTLED: Duration = Duration::from_secs(1);
 /// Most attempts a schedule may have.
 pub const MAX_ATTEMPTS: u32 = 100;
 
@@ -126,9 +126,9 @@ pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// When a wait that begins now ends, to the microsecond that records keep.
+/// When a wait that begins now ends.
 pub fn after(now: Timestamp, wait: Duration) -> Timestamp {
-    to_micros(now.checked_add(wait).unwrap_or(Timestamp::MAX))
+    now.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -322,6 +322,39 @@ async fn a_newer_status_supersedes_where_only_the_latest_counts(story: Story) {
     story.check_counts();
 }
 
+async fn each_postback_decides_for_itself_what_a_reversal_cancels(story: Story) {
+    let cancel = OrderPolicy { original_unsettled: OriginalUnsettled::CancelBoth, ..OrderPolicy::default() };
+    let plan = || [to(&["a"], OrderPolicy::default()), to(&["b"], cancel)].concat();
+    let original = story.accept(event("t1", "ftd", Status::Approved), plan()).await;
+    let reversed = story.accept(reversal("r1", "t1"), plan()).await;
+    let both = |id: DeliveryId| [id, DeliveryId { ordinal: 1, ..id }];
+    assert_eq!(story.kinds(&both(original)), [StateKind::Scheduled, StateKind::Cancelled]);
+    assert_eq!(story.kinds(&both(reversed)), [StateKind::Waiting, StateKind::Cancelled]);
+    story.send(original, DELIVERED).await;
+    assert_eq!(story.kinds(&both(reversed)), [StateKind::Scheduled, StateKind::Cancelled]);
+    story.check_counts();
+}
+
+async fn superseding_spares_other_types_and_frees_who_waited_for_it(story: Story) {
+    let latest = OrderPolicy { latest_only: true, ..OrderPolicy::default() };
+    let registration = story.accept(event("t1", "registration", Status::Approved), to(&["b"], latest)).await;
+    assert_eq!(story.order(registration, Order::Hold).await, Ok(StateKind::Held));
+    story.order(registration, Order::Release).await.unwrap();
+    story.send(registration, DELIVERED).await;
+    let pending = story.accept(event("t1", "ftd", Status::Pending), to(&["b"], latest)).await;
+    let both = [to(&["a"], OrderPolicy::default()), to(&["b"], latest)].concat();
+    let approved = story.accept(event("t1", "ftd", Status::Approved), both).await;
+    assert_eq!(story.state(pending).0, StateKind::Superseded);
+    let second = DeliveryId { ordinal: 1, ..approved };
+    assert_eq!(
+        story.kinds(&[approved, second]),
+        [StateKind::Scheduled, StateKind::Scheduled],
+        "nobody waits for what was superseded"
+    );
+    assert_eq!(story.state(registration).0, StateKind::Delivered);
+    story.check_counts();
+}
+
 async fn orders_change_what_their_state_allows(story: Story) {
     let id = story.accept(event("t1", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
     assert_eq!(story.order(id, Order::Hold).await, Ok(StateKind::Held));
@@ -537,6 +570,8 @@ contract!(
     cancel_both_spares_the_receiver_an_unsent_pair,
     cancel_both_waits_for_an_original_in_flight,
     a_newer_status_supersedes_where_only_the_latest_counts,
+    each_postback_decides_for_itself_what_a_reversal_cancels,
+    superseding_spares_other_types_and_frees_who_waited_for_it,
     orders_change_what_their_state_allows,
     a_delivery_in_flight_cannot_be_ordered_about_or_sent_twice,
     what_has_arrived_can_be_leased,

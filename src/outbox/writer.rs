@@ -21,7 +21,7 @@ use super::model::{
 use super::read::{Overlay, SharedMirror, View, event_ids};
 use crate::domain::delivery::{CancelReason, Change, Conclusion, Delivery, Destination, HoldReason, State, StateKind};
 use crate::domain::id::{AffiliateId, DeliveryId, EventId, PostbackRef, TransactionId};
-use crate::domain::order::{Gate, Member, Role, gate, superseded_by};
+use crate::domain::order::{Candidate, Gate, Member, Role, gate, superseded_by};
 use crate::domain::record::{Cause, HistoryEntry, OrderRecord};
 use crate::domain::timestamp::to_micros;
 
@@ -225,7 +225,7 @@ impl<'a> Writer<'a> {
             accepted_at: now,
             plan: Vec::with_capacity(request.plan.len()),
         };
-        self.plan(id, &mut record, &request.plan, &related, now)?;
+        let touched = self.plan(id, &mut record, &request.plan, &related, now)?;
         ids.extend_from_slice(&id.as_u64().to_be_bytes());
         self.write(identity, Some(ids));
         if record.root.is_some() {
@@ -240,6 +240,7 @@ impl<'a> Writer<'a> {
         }
         self.totals().accepted += 1;
         self.put(keys::event(id), &record)?;
+        self.free_all(&touched, now)?;
         Ok(Ingested::Accepted(accepted(id, &record)))
     }
 
@@ -280,7 +281,7 @@ impl<'a> Writer<'a> {
         planned: &[PlannedDelivery],
         related: &[(EventId, EventRecord)],
         now: Timestamp,
-    ) -> Result<(), OutboxError> {
+    ) -> Result<Vec<Group>, OutboxError> {
         let role = role(record);
         let mut touched: Vec<Group> = Vec::new();
         for planned in planned {
@@ -294,14 +295,15 @@ impl<'a> Writer<'a> {
             let postback = self.number(&planned.postback)?;
             let mut members = self.members(&group, related)?;
             if planned.order.latest_only && role == Role::Original {
-                for older in superseded_by(id, planned.lane.as_ref(), &members) {
+                for older in superseded_by(id, postback, &record.event.kind, &members) {
                     if self.supersede(older, id, now)? {
                         touched.push(group.clone());
                     }
                 }
                 members = self.members(&group, related)?;
             }
-            let mut gate = gate(delivery_id, planned.lane.as_ref(), role, planned.order, &members);
+            let (lane, policy) = (planned.lane.as_ref(), planned.order);
+            let mut gate = gate(Candidate { id: delivery_id, lane, postback, role, policy }, &members);
             if let Gate::CancelBoth(originals) = &gate {
                 if self.cancel_unsent(originals, id, now)? {
                     touched.push(group.clone());
@@ -315,10 +317,13 @@ impl<'a> Writer<'a> {
             let (lane, order) = (planned.lane.clone(), planned.order);
             record.plan.push(PlanEntry { postback, lane, order, delivery });
         }
-        for group in touched {
-            self.free(&group, now)?;
-        }
-        Ok(())
+        Ok(touched)
+    }
+
+    /// Frees what waits in groups in which something was settled by the event just planned; only now, since
+    /// its own deliveries may be among those that wait.
+    fn free_all(&mut self, groups: &[Group], now: Timestamp) -> Result<(), OutboxError> {
+        groups.iter().try_for_each(|group| self.free(group, now))
     }
 
     /// Plans deliveries for an event that was kept unrouted.
@@ -334,11 +339,12 @@ impl<'a> Writer<'a> {
         }
         let mut related = self.view().related(record.root())?;
         related.retain(|(other, _)| *other != id);
-        self.plan(id, &mut record, planned, &related, now)?;
+        let touched = self.plan(id, &mut record, planned, &related, now)?;
         self.write(keys::unrouted(id), None);
         let totals = self.totals();
         totals.unrouted = totals.unrouted.saturating_sub(1);
         self.put(keys::event(id), &record)?;
+        self.free_all(&touched, now)?;
         Ok(Some(accepted(id, &record)))
     }
 
@@ -356,7 +362,8 @@ impl<'a> Writer<'a> {
                 let of_affiliate = self.name(entry.postback).is_some_and(|name| name.affiliate == group.affiliate);
                 let id = DeliveryId { event: *event, ordinal };
                 if let Some((_, delivery)) = view.standing(id, record)?.filter(|_| of_affiliate) {
-                    members.push(Member { id, lane: entry.lane.clone(), role: role(record), delivery });
+                    let (lane, kind) = (entry.lane.clone(), record.event.kind.clone());
+                    members.push(Member { id, lane, postback: entry.postback, kind, role: role(record), delivery });
                 }
             }
         }
@@ -377,7 +384,7 @@ impl<'a> Writer<'a> {
             let Some(entry) = record.entry(id) else { continue };
             let Some((next, before)) = self.view().standing(id, record)? else { continue };
             let members = self.members(group, &related)?;
-            let change = match gate(id, entry.lane.as_ref(), role(record), entry.order, &members) {
+            let change = match gate(candidate(id, entry, record), &members) {
                 Gate::Open => (Change::Free { due: now }, Cause::Freed),
                 Gate::Hold(reason) if before.state == State::Waiting => (Change::Hold(reason), Cause::HeldByRule),
                 Gate::CancelBoth(originals) if before.state == State::Waiting => {
@@ -569,7 +576,7 @@ impl<'a> Writer<'a> {
     ) -> Result<Destination, OutboxError> {
         let Some(entry) = record.entry(id) else { return Ok(Destination::Wait) };
         let members = self.members(group, &self.view().related(&group.root)?)?;
-        Ok(match gate(id, entry.lane.as_ref(), role(record), entry.order, &members) {
+        Ok(match gate(candidate(id, entry, record), &members) {
             Gate::Wait | Gate::CancelBoth(_) => Destination::Wait,
             Gate::Open | Gate::Hold(_) => Destination::Schedule { due: now },
         })
@@ -599,6 +606,11 @@ fn role(record: &EventRecord) -> Role {
 fn accepted(id: EventId, record: &EventRecord) -> Accepted {
     let count = u16::try_from(record.plan.len()).unwrap_or(u16::MAX);
     Accepted { event_id: id, deliveries: (0..count).map(|ordinal| DeliveryId { event: id, ordinal }).collect() }
+}
+
+fn candidate<'e>(id: DeliveryId, entry: &'e PlanEntry, record: &EventRecord) -> Candidate<'e> {
+    let PlanEntry { postback, lane, order, .. } = entry;
+    Candidate { id, lane: lane.as_ref(), postback: *postback, role: role(record), policy: *order }
 }
 
 fn delivery_at(gate: &Gate, now: Timestamp) -> Delivery {

@@ -206,15 +206,14 @@ fn failure(stop: Stop, phases: &Phases) -> SendFailure {
     match stop {
         Stop::Forbidden(error) => SendFailure { failure: Failure::Blocked, error },
         Stop::Invalid(error) => SendFailure { failure: Failure::Unrenderable, error },
-        Stop::Deadline(after) if phases.never_connected() => {
+        Stop::Deadline(after) if phases.given_up => {
             SendFailure { failure: unsent, error: format!("no connection within {after:?}") }
         }
         Stop::Deadline(after) => {
             SendFailure { failure: Failure::Lost, error: format!("no whole answer within {after:?}") }
         }
         Stop::Http(error) => {
-            let unsent = phases.never_connected() || error.is_connect();
-            let failure = if !unsent {
+            let failure = if !error.is_connect() && !error.is_builder() {
                 Failure::Lost
             } else if phases.tls_started.is_some() {
                 Failure::Tls

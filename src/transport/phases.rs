@@ -22,6 +22,8 @@ pub(crate) struct Phases {
     pub(crate) tls_started: Option<Instant>,
     pub(crate) connected: Option<Instant>,
     pub(crate) forbidden: Option<Forbidden>,
+    /// The connection was given up with the attempt itself: no other one can have carried the request.
+    pub(crate) given_up: bool,
 }
 
 pub(crate) type SharedPhases = Arc<Mutex<Phases>>;
@@ -57,10 +59,17 @@ impl Phases {
     pub(crate) fn tls(&self) -> Option<Duration> {
         Some(self.connected?.duration_since(self.tls_started?))
     }
+}
 
-    /// Whether the attempt opened a connection of its own and did not get through.
-    pub(crate) fn never_connected(&self) -> bool {
-        self.connecting.is_some() && self.connected.is_none()
+/// Notes when a connection is dropped unfinished. Where another attempt's connection was free first, the pool
+/// hands the request to that one and finishes this one elsewhere: then nothing is noted here.
+struct Unfinished(bool);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.0 {
+            note(|phases, _| phases.given_up = true);
+        }
     }
 }
 
@@ -109,8 +118,10 @@ where
         let deadline = CONNECTING.try_with(|connecting| connecting.deadline).unwrap_or(ORPHAN_DEADLINE);
         let connecting = self.0.call(destination);
         Box::pin(async move {
-            let connected =
-                tokio::time::timeout(deadline, connecting).await.map_err(|_| ConnectTimeout(deadline))??;
+            let mut unfinished = Unfinished(true);
+            let connected = tokio::time::timeout(deadline, connecting).await;
+            unfinished.0 = false;
+            let connected = connected.map_err(|_| ConnectTimeout(deadline))??;
             note(|phases, now| phases.connected = Some(now));
             Ok(connected)
         })
