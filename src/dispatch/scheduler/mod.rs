@@ -36,7 +36,7 @@ const RESERVE_PERCENT: usize = 25;
 /// When a schedule is read again that could not be read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 /// When a schedule is read again of which a delivery could not be attempted: somebody else had it in hand.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
