@@ -297,13 +297,22 @@ impl Scheduler {
             outgoing.window(due.class).pop();
         }
         self.unfilled.insert((postback, due.class));
-        // An entry from before an operator's order, say, while the delivery goes out by a later one.
-        let fresh = !self.in_flight.contains_key(&due.id);
-        if fresh {
-            let charged = queue.started(&due, now);
-            self.retries_in_flight += usize::from(due.class == SendClass::Retry);
-            self.in_flight.insert(due.id, Flight { due, charged, again: None });
-        }
+        let fresh = match self.in_flight.get_mut(&due.id) {
+            None => {
+                let charged = queue.started(&due, now);
+                self.retries_in_flight += usize::from(due.class == SendClass::Retry);
+                self.in_flight.insert(due.id, Flight { due, charged, again: None });
+                true
+            }
+            Some(flight) => {
+                // Scheduled twice, as by an operator's hold and release. One of the two entries is out of date, and
+                // it may be the one in flight: this one has its turn behind it.
+                if flight.due != due {
+                    flight.again.get_or_insert(due);
+                }
+                false
+            }
+        };
         self.refresh(number, now);
         fresh.then_some(due)
     }

@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::simulation::{Mood, Random, UNLIMITED, World, ms, secs};
 use super::{Route, Scheduler, Step};
 use crate::domain::affiliate::{BreakerPolicy, Limits, Rate};
-use crate::domain::id::AffiliateId;
-use crate::outbox::SendClass;
+use crate::domain::id::{AffiliateId, DeliveryId, EventId};
+use crate::outbox::{Due, SendClass};
 
 const HOUR: i64 = 3_600;
 
@@ -281,4 +281,26 @@ fn a_disk_that_cannot_be_read_is_read_again_after_a_while() {
     let later = Timestamp::from_second(1_001).unwrap();
     assert_eq!(scheduler.next(now), Step::Wait(Some(later)));
     assert!(matches!(scheduler.next(later), Step::Fill { .. }));
+}
+
+/// Held and released while its postback was paused: two entries of one delivery, of which only the later is
+/// right. Wherever the first one's turn leads, the second has a turn of its own, and at once.
+#[test]
+fn a_delivery_scheduled_twice_has_a_turn_for_each_entry() {
+    let (affiliate, now): (AffiliateId, _) = ("acme".parse().unwrap(), Timestamp::from_second(1_000).unwrap());
+    let mut scheduler = Scheduler::new(4);
+    let route = Route { postback: 1, affiliate, paused: false };
+    scheduler.configure(4, &[route], |_| UNLIMITED, now);
+    while let Step::Fill { postback, class, .. } = scheduler.next(now) {
+        scheduler.filled(postback, class, Vec::new(), true, now);
+    }
+    let id = DeliveryId { event: EventId::from_u64(7), ordinal: 0 };
+    let planned = Due { at: Timestamp::from_second(900).unwrap(), id, postback: 1, class: SendClass::First };
+    let released = Due { at: Timestamp::from_second(950).unwrap(), ..planned };
+    scheduler.arrived(planned, now);
+    scheduler.arrived(released, now);
+    assert_eq!(scheduler.next(now), Step::Start(planned));
+    assert!(matches!(scheduler.next(now), Step::Wait(_)), "never twice at once");
+    scheduler.ended(id, None, now);
+    assert_eq!(scheduler.next(now), Step::Start(released));
 }
