@@ -127,6 +127,9 @@ impl From<OutboxError> for Problem {
             OutboxError::Stopped(_) | OutboxError::Engine(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "outbox-stopped", "The outbox has stopped", detail).after(5)
             }
+            OutboxError::GroupFull { .. } => {
+                Self::new(StatusCode::CONFLICT, "group-full", "The transaction takes no more events", detail)
+            }
             OutboxError::Corrupt { .. } | OutboxError::Encode(_) | OutboxError::Format { .. } => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "outbox-failed", "The outbox failed on a record", detail)
             }
@@ -151,7 +154,7 @@ impl From<OrderRefused> for Problem {
             OrderRefused::InFlight(_) => {
                 Self::new(StatusCode::CONFLICT, "in-flight", "Being sent just now", detail).after(1)
             }
-            OrderRefused::Illegal(_) => {
+            OrderRefused::Illegal(_) | OrderRefused::Overtaken { .. } => {
                 Self::new(StatusCode::CONFLICT, "wrong-state", "Its state does not allow it", detail)
             }
         }

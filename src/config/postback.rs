@@ -15,7 +15,9 @@ use super::secrets::Declared;
 use super::section::Section;
 use crate::domain::event::{Status, nearest};
 use crate::domain::id::{AffiliateId, EventType, LaneName, OfferId, PostbackName};
-use crate::domain::postback::{OrderPolicy, OriginalDead, OriginalUnsettled, Postback, Selection, Timeouts};
+use crate::domain::postback::{
+    OrderPolicy, OriginalDead, OriginalUnknown, OriginalUnsettled, Postback, Selection, Timeouts,
+};
 use crate::domain::retry::{Exponential, Jitter, MAX_ATTEMPTS, RetryPolicy};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -149,9 +151,11 @@ fn order(section: &mut Section<'_>) -> OrderPolicy {
         ("send_both", OriginalUnsettled::SendBoth),
     ];
     let dead = [("hold", OriginalDead::Hold), ("send", OriginalDead::Send)];
+    let unknown = [("hold", OriginalUnknown::Hold), ("send", OriginalUnknown::Send)];
     OrderPolicy {
         original_unsettled: section.read("original_unsettled", |item| item.choose(&unsettled)).unwrap_or_default(),
         original_dead: section.read("original_dead", |item| item.choose(&dead)).unwrap_or_default(),
+        original_unknown: section.read("original_unknown", |item| item.choose(&unknown)).unwrap_or_default(),
         latest_only: section.read("latest_only", Item::boolean).unwrap_or(false),
     }
 }

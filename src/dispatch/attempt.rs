@@ -89,8 +89,8 @@ impl Attempter {
             self.outbox.hold_unconfigured(due.id).await?;
             return Ok(Attempted::Nothing);
         };
-        if !postback.receiver_dedupes {
-            self.outbox.intend(&mut lease).await?;
+        if !postback.receiver_dedupes && !self.outbox.intend(&mut lease).await? {
+            return Ok(Attempted::Nothing);
         }
         let made = self.make(&lease, &postback).await;
         let at = to_micros(self.clock.now());

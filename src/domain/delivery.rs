@@ -75,6 +75,10 @@ pub enum HoldReason {
     Gone,
     /// The event it reverses is a dead letter.
     OriginalDead,
+    /// The event it reverses was never handed in.
+    OriginalUnknown,
+    /// A record of its order group is damaged, so that nobody can tell whether it may go out.
+    GroupDamaged,
     /// Its postback is no longer configured.
     Unconfigured,
     /// An operator said so.
@@ -219,6 +223,8 @@ impl HoldReason {
             Self::Interrupted => "interrupted",
             Self::Gone => "gone",
             Self::OriginalDead => "original_dead",
+            Self::OriginalUnknown => "original_unknown",
+            Self::GroupDamaged => "group_damaged",
             Self::Unconfigured => "unconfigured",
             Self::Operator => "operator",
         }
@@ -294,6 +300,8 @@ pub enum Change {
         /// When it may go out.
         due: Timestamp,
     },
+    /// The original that it was held for has turned up, and is not settled.
+    Queue,
     /// It has to wait for a person.
     Hold(HoldReason),
     /// It is not to be sent.
@@ -354,6 +362,7 @@ impl Change {
             Self::Settle(_) => "be settled",
             Self::Interrupted => "be interrupted",
             Self::Free { .. } => "be freed",
+            Self::Queue => "be queued",
             Self::Hold(_) => "be held",
             Self::Cancel(_) => "be cancelled",
             Self::Supersede { .. } => "be superseded",
@@ -382,8 +391,13 @@ impl Delivery {
         let allowed = match change {
             Change::Start { .. } => matches!(from, K::Scheduled),
             Change::Settle(_) | Change::Interrupted => matches!(from, K::InFlight),
-            Change::Free { .. } => matches!(from, K::Waiting) || self.waits_for_its_original(),
-            Change::Hold(_) | Change::Supersede { .. } => matches!(from, K::Scheduled | K::Waiting),
+            Change::Free { .. } => matches!(from, K::Waiting) || self.is_held_for_its_original(),
+            Change::Queue => self.is_held_for_its_original(),
+            Change::Hold(reason) => {
+                matches!(from, K::Scheduled | K::Waiting)
+                    || (self.is_held_for_its_original() && self.state != State::Held { reason })
+            }
+            Change::Supersede { .. } => matches!(from, K::Scheduled | K::Waiting),
             Change::Cancel(_) => matches!(from, K::Scheduled | K::Waiting | K::Held),
             Change::Release(_) | Change::ConfirmDelivered => matches!(from, K::Held),
             Change::Replay { force, .. } => match from {
@@ -398,8 +412,12 @@ impl Delivery {
         Ok(self.after(change))
     }
 
-    fn waits_for_its_original(&self) -> bool {
-        self.state == State::Held { reason: HoldReason::OriginalDead }
+    /// Whether it is held only because of how its original stands, so that a change there may let it go.
+    pub fn is_held_for_its_original(&self) -> bool {
+        match self.state {
+            State::Held { reason } => matches!(reason, HoldReason::OriginalDead | HoldReason::OriginalUnknown),
+            _ => false,
+        }
     }
 
     fn after(&self, change: Change) -> Self {
@@ -412,6 +430,7 @@ impl Delivery {
                 Self { state: State::Held { reason: HoldReason::Interrupted }, made: made + 1, spent: spent + 1 }
             }
             Change::Free { due } => moved(State::Scheduled { due }),
+            Change::Queue => moved(State::Waiting),
             Change::Hold(reason) => moved(State::Held { reason }),
             Change::Cancel(reason) => moved(State::Cancelled { reason }),
             Change::Supersede { by } => moved(State::Superseded { by }),
@@ -454,6 +473,7 @@ mod tests {
             State::Dead { reason: DeadReason::Exhausted },
             State::Cancelled { reason: CancelReason::Operator },
             State::Superseded { by: EventId::from_u64(9) },
+            State::Held { reason: HoldReason::OriginalDead },
         ]
     }
 
@@ -461,24 +481,25 @@ mod tests {
     #[test]
     fn the_whole_transition_table() {
         let out = Destination::Schedule { due: at(5) };
-        let table: [(Change, &str); 14] = [
+        let table: [(Change, &str); 15] = [
             (Change::Start { at: at(2) }, "s"),
             (Change::Settle(Conclusion::Delivered(DeliveredHow::Accepted)), "i"),
             (Change::Settle(Conclusion::Dead(DeadReason::Rejected)), "i"),
             (Change::Settle(Conclusion::Held(HoldReason::Gone)), "i"),
             (Change::Settle(Conclusion::Again { due: at(9), spends: true }), "i"),
             (Change::Interrupted, "i"),
-            (Change::Free { due: at(2) }, "w"),
-            (Change::Hold(HoldReason::Operator), "sw"),
-            (Change::Cancel(CancelReason::Operator), "swh"),
+            (Change::Free { due: at(2) }, "wo"),
+            (Change::Queue, "o"),
+            (Change::Hold(HoldReason::Operator), "swo"),
+            (Change::Cancel(CancelReason::Operator), "swho"),
             (Change::Supersede { by: EventId::from_u64(7) }, "sw"),
-            (Change::Release(out), "h"),
-            (Change::ConfirmDelivered, "h"),
+            (Change::Release(out), "ho"),
+            (Change::ConfirmDelivered, "ho"),
             (Change::Replay { to: out, force: false }, "xcu"),
             (Change::Replay { to: out, force: true }, "dxcu"),
         ];
         for (change, allowed_in) in table {
-            for (state, letter) in states().into_iter().zip("swihdxcu".chars()) {
+            for (state, letter) in states().into_iter().zip("swihdxcuo".chars()) {
                 let from = state.kind();
                 let result = in_state(state).apply(change);
                 assert_eq!(result.is_ok(), allowed_in.contains(letter), "{change:?} from {from:?}");
@@ -509,8 +530,12 @@ mod tests {
     }
 
     #[test]
-    fn a_reversal_held_for_a_dead_original_can_be_freed() {
-        let held = in_state(State::Held { reason: HoldReason::OriginalDead });
-        assert_eq!(held.apply(Change::Free { due: at(3) }).unwrap().state, State::Scheduled { due: at(3) });
+    fn a_reversal_held_for_its_original_follows_what_becomes_of_it() {
+        for reason in [HoldReason::OriginalDead, HoldReason::OriginalUnknown] {
+            let held = in_state(State::Held { reason });
+            assert_eq!(held.apply(Change::Free { due: at(3) }).unwrap().state, State::Scheduled { due: at(3) });
+            assert_eq!(held.apply(Change::Queue).unwrap().state, State::Waiting);
+            assert!(held.apply(Change::Hold(reason)).is_err(), "it is held for that already");
+        }
     }
 }

@@ -72,6 +72,8 @@ pub struct OrderPolicy {
     pub original_unsettled: OriginalUnsettled,
     /// What a reversal does when its original is dead.
     pub original_dead: OriginalDead,
+    /// What a reversal does when its original was never handed in.
+    pub original_unknown: OriginalUnknown,
     /// Whether a newer status of a transaction makes an unsent or retried older one pointless.
     pub latest_only: bool,
 }
@@ -82,9 +84,9 @@ pub enum OriginalUnsettled {
     /// Waits until the original is settled.
     #[default]
     Hold,
-    /// Where the original was never attempted, neither is sent; otherwise like `Hold`.
+    /// Where the original was never attempted and all of it is reversed, neither is sent; otherwise like `Hold`.
     CancelBoth,
-    /// Goes out behind it like any later event.
+    /// Goes out behind it, also where it is given up on.
     SendBoth,
 }
 
@@ -95,6 +97,16 @@ pub enum OriginalDead {
     #[default]
     Hold,
     /// Goes out all the same.
+    Send,
+}
+
+/// What a reversal does when its original was never handed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub enum OriginalUnknown {
+    /// Waits for the original, or for a person.
+    #[default]
+    Hold,
+    /// Goes out: the receiver may know the original from elsewhere.
     Send,
 }
 

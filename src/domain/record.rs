@@ -42,7 +42,7 @@ pub enum Cause {
     Ordered(OrderRecord),
     /// The earlier deliveries of its order group are settled.
     Freed,
-    /// It was held by rule: its original is dead, or its postback is no longer configured.
+    /// It was held by rule: its original is dead or unknown, or its postback is no longer configured.
     HeldByRule,
     /// The daemon died during its attempt.
     Interrupted,
@@ -58,6 +58,8 @@ pub enum Cause {
     },
     /// It was planned for an event that had been kept unrouted.
     Planned,
+    /// The original that it was held for turned up, or is to be sent again.
+    Queued,
 }
 
 /// An operator's order as it was given.

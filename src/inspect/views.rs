@@ -256,6 +256,7 @@ impl HistoryEntryView {
                 shown.why = Some(by.to_string());
             }
             Cause::Planned => shown.what = "planned".into(),
+            Cause::Queued => shown.what = "queued".into(),
         }
         shown
     }

@@ -25,7 +25,7 @@ use crate::ops::clock::SharedClock;
 /// Most requests in one group.
 const MAX_GROUP_REQUESTS: usize = 512;
 /// Most writes in one group.
-const MAX_GROUP_WRITES: usize = 8_192;
+pub(super) const MAX_GROUP_WRITES: usize = 8_192;
 /// Groups that may wait for the disk while the next is built.
 pub(crate) const MAX_PENDING_GROUPS: usize = 2;
 
@@ -50,9 +50,9 @@ pub struct Window {
 }
 
 pub(crate) enum Request {
-    Accept(Vec<AcceptRequest>, Answer<Vec<Result<Ingested, OutboxError>>>),
+    Accept(Accepting),
     Settle(Box<Settlement>, Answer<Delivery>),
-    Intend(DeliveryId, Answer<()>),
+    Intend(DeliveryId, Answer<bool>),
     Order(OrderRequest, Answer<Result<Delivery, OrderRefused>>),
     PlanUnrouted(EventId, Vec<PlannedDelivery>, Answer<Option<Accepted>>),
     HoldUnconfigured(DeliveryId, Answer<()>),
@@ -60,6 +60,19 @@ pub(crate) enum Request {
     Window(WindowRequest, Answer<Window>),
     /// Ends the commit threads behind what came before.
     Stop,
+}
+
+/// Events being accepted. A large batch takes more than one group; it is answered with the last.
+pub(crate) struct Accepting {
+    events: std::vec::IntoIter<AcceptRequest>,
+    results: Vec<Result<Ingested, OutboxError>>,
+    to: Answer<Vec<Result<Ingested, OutboxError>>>,
+}
+
+impl Accepting {
+    pub(crate) fn new(events: Vec<AcceptRequest>, to: Answer<Vec<Result<Ingested, OutboxError>>>) -> Self {
+        Self { results: Vec::with_capacity(events.len()), events: events.into_iter(), to }
+    }
 }
 
 /// Answers once the group's fate is known.
@@ -134,14 +147,16 @@ impl Drop for PanicWatch {
 /// Gathers requests into groups until it is told to stop or the last sender is gone.
 pub(crate) fn build(shared: &Shared, mut requests: mpsc::Receiver<Request>, groups: &SyncSender<Group>, last: EventId) {
     let mut writer = Writer::new(&*shared.engine, shared.mirror.clone(), shared.claims.clone(), last);
-    while let Some(first) = requests.blocking_recv() {
+    let mut unfinished: Option<Request> = None;
+    while let Some(first) = unfinished.take().or_else(|| requests.blocking_recv()) {
         let mut replies = Vec::new();
         let mut next = Some(first);
         let mut stopping = false;
         while let Some(request) = next {
             stopping |= matches!(request, Request::Stop);
-            handle(shared, &mut writer, request, &mut replies);
-            let room = !stopping && replies.len() < MAX_GROUP_REQUESTS && writer.writes() < MAX_GROUP_WRITES;
+            unfinished = handle(shared, &mut writer, request, &mut replies);
+            let full = replies.len() >= MAX_GROUP_REQUESTS || writer.writes() >= MAX_GROUP_WRITES;
+            let room = !stopping && !full && unfinished.is_none();
             next = if room { requests.try_recv().ok() } else { None };
         }
         let applied = match shared.failure.get() {
@@ -199,32 +214,65 @@ fn answer(replies: Vec<Reply>, result: Result<(), &OutboxError>) {
     }
 }
 
-/// Runs one request and prepares its answer, which is given once the group is durable.
-fn handle(shared: &Shared, writer: &mut Writer<'_>, request: Request, replies: &mut Vec<Reply>) {
+/// Runs one request and prepares its answer, which is given once the group is durable. Returns what is left of a
+/// request that is too large for this group.
+fn handle(shared: &Shared, writer: &mut Writer<'_>, request: Request, replies: &mut Vec<Reply>) -> Option<Request> {
     let now = crate::domain::timestamp::to_micros(shared.clock.now());
     match request {
-        Request::Accept(events, to) => {
-            let results: Vec<_> = events.iter().map(|event| writer.attempt(|w| w.accept(event, now))).collect();
-            replies.push(later(to, Ok(results)));
+        Request::Accept(accepting) => return accept(shared, writer, accepting, replies).map(Request::Accept),
+        Request::Settle(settlement, to) => {
+            replies.push(later(to, attempt(shared, writer, |w| w.settle(*settlement))));
         }
-        Request::Settle(settlement, to) => replies.push(later(to, writer.attempt(|w| w.settle(*settlement)))),
-        Request::Intend(id, to) => {
-            writer.intend(id);
-            replies.push(later(to, Ok(())));
-        }
-        Request::Order(order, to) => replies.push(later(to, writer.attempt(|w| w.order(&order)))),
+        Request::Intend(id, to) => replies.push(later(to, attempt(shared, writer, |w| w.intend(id, now)))),
+        Request::Order(order, to) => replies.push(later(to, attempt(shared, writer, |w| w.order(&order)))),
         Request::PlanUnrouted(id, plan, to) => {
-            replies.push(later(to, writer.attempt(|w| w.plan_unrouted(id, &plan, now))));
+            replies.push(later(to, attempt(shared, writer, |w| w.plan_unrouted(id, &plan, now))));
         }
         Request::HoldUnconfigured(id, to) => {
-            replies.push(later(to, writer.attempt(|w| w.hold_unconfigured(id, now))));
+            replies.push(later(to, attempt(shared, writer, |w| w.hold_unconfigured(id, now))));
         }
         Request::Pause(postback, pause, to) => {
-            replies.push(later(to, writer.attempt(|w| w.pause_named(&postback, pause))));
+            replies.push(later(to, attempt(shared, writer, |w| w.pause_named(&postback, pause))));
         }
         Request::Window(window, to) => replies.push(later(to, read_window(&*shared.engine, window))),
         Request::Stop => {}
     }
+    None
+}
+
+/// Accepts events until the group is full; returns those that are left.
+fn accept(
+    shared: &Shared,
+    writer: &mut Writer<'_>,
+    mut accepting: Accepting,
+    replies: &mut Vec<Reply>,
+) -> Option<Accepting> {
+    let now = crate::domain::timestamp::to_micros(shared.clock.now());
+    for event in accepting.events.by_ref() {
+        accepting.results.push(attempt(shared, writer, |w| w.accept(&event, now)));
+        if writer.writes() >= MAX_GROUP_WRITES {
+            break;
+        }
+    }
+    if accepting.events.len() > 0 {
+        return Some(accepting);
+    }
+    replies.push(later(accepting.to, Ok(accepting.results)));
+    None
+}
+
+/// Runs one request. An engine that cannot be read is as final as one that cannot be written: what was sent could not
+/// be written down, and would be sent again.
+fn attempt<'w, T>(
+    shared: &Shared,
+    writer: &mut Writer<'w>,
+    run: impl FnOnce(&mut Writer<'w>) -> Result<T, OutboxError>,
+) -> Result<T, OutboxError> {
+    let result = writer.attempt(run);
+    if let Err(error @ OutboxError::Engine(_)) = &result {
+        shared.failure.set(error);
+    }
+    result
 }
 
 fn later<T: Send + 'static>(to: Answer<T>, result: Result<T, OutboxError>) -> Reply {

@@ -11,14 +11,14 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::arrivals::{Arrivals, Due, SendClass};
 use super::claims::{Claim, Claims};
-use super::commit::{self, Failure, MAX_PENDING_GROUPS, Request, Shared, Window, WindowRequest};
+use super::commit::{self, Accepting, Failure, MAX_PENDING_GROUPS, Request, Shared, Window, WindowRequest};
 use super::engine::{Batch, Engine};
 use super::model::{
     AcceptRequest, Accepted, EventRecord, Ingested, OrderRefused, OrderRequest, OutboxError, Pause, PlannedDelivery,
     PostbackNo, Settlement,
 };
 use super::read::{Mirror, Reader, SharedMirror};
-use super::writer::{Group, Writer};
+use super::writer::{GroupKey, Writer};
 use super::{codec, keys};
 use crate::domain::delivery::{Delivery, State};
 use crate::domain::event::Event;
@@ -67,7 +67,7 @@ pub struct Lease {
     postback: PostbackNo,
     before: Delivery,
     next_entry: u32,
-    group: Group,
+    group: GroupKey,
     intent: bool,
     original: Option<Event>,
 }
@@ -123,7 +123,7 @@ impl Lease {
         self.next_entry
     }
 
-    pub(super) fn group(&self) -> &Group {
+    pub(super) fn group(&self) -> &GroupKey {
         &self.group
     }
 
@@ -229,7 +229,7 @@ impl Outbox {
         self.check_disk()?;
         let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
         let room = self.room.try_acquire_many(count).map_err(|_| OutboxError::Overloaded)?;
-        let result = self.ask(|answer| Request::Accept(events, answer)).await;
+        let result = self.ask(|answer| Request::Accept(Accepting::new(events, answer))).await;
         drop(room);
         result
     }
@@ -274,20 +274,21 @@ impl Outbox {
         let Some(postback) = record.entry(id).map(|entry| entry.postback) else { return Ok(None) };
         let Some(name) = self.reader.postback(postback) else { return Ok(None) };
         let (owner, root) = (record.event.affiliate_id.clone(), record.root().clone());
-        let group = Group { affiliate: name.affiliate, owner, root };
+        let group = GroupKey { affiliate: name.affiliate, owner, root };
         let original = self.reader.original_of(&record.event)?;
         let record = Arc::new(record);
         Ok(Some(Lease { id, claim, record, postback, before, next_entry, group, intent: false, original }))
     }
 
-    /// Makes the intent to send durable, so that a crash during the attempt is known as one.
+    /// Makes the intent to send durable, so that a crash during the attempt is known as one. `false` where an earlier
+    /// attempt was never settled: the delivery is held then, and must not be sent.
     ///
     /// # Errors
     /// When the outbox has stopped.
-    pub async fn intend(&self, lease: &mut Lease) -> Result<(), OutboxError> {
-        lease.intent = true;
+    pub async fn intend(&self, lease: &mut Lease) -> Result<bool, OutboxError> {
         let id = lease.id;
-        self.ask(|answer| Request::Intend(id, answer)).await
+        lease.intent = self.ask(|answer| Request::Intend(id, answer)).await?;
+        Ok(lease.intent)
     }
 
     /// Carries out an operator's order about one delivery; returns once it is durable.

@@ -3,7 +3,7 @@
 //! | space | key behind the prefix byte | value |
 //! |---|---|---|
 //! | `e` | event | the event with its plan |
-//! | `k` | hash of transaction, hash of identity or of group membership | event ids: finds duplicates and order groups |
+//! | `k` | hash of transaction, hash of owner, hash of identity or of group membership | event ids: finds duplicates and order groups |
 //! | `c` | hash of click, event | nothing |
 //! | `s` | postback, send class, due, delivery | nothing: scheduled deliveries |
 //! | `w` | hash of group, delivery | nothing: deliveries waiting in their order group |
@@ -99,20 +99,34 @@ pub(crate) fn unrouted(id: EventId) -> Vec<u8> {
 
 /// Where the dedupe key of an event points to its id.
 pub(crate) fn identity(event: &Event) -> Vec<u8> {
-    let transaction = hash8(&[event.transaction_id.as_str()]);
-    let rest = hash8(&["identity", event.affiliate_id.as_str(), event.kind.as_str(), event.status.name()]);
-    join(IDENTITIES, &[&transaction, &rest])
+    let rest = hash8(&["identity", event.kind.as_str(), event.status.name()]);
+    join(IDENTITIES, &[&transaction_of(&event.transaction_id, &event.affiliate_id), &rest])
 }
 
 /// Where a transaction's group points to an event of another transaction, such as a reversal.
-pub(crate) fn membership(root: &TransactionId, member: EventId) -> Vec<u8> {
+pub(crate) fn membership(root: &TransactionId, owner: &AffiliateId, member: EventId) -> Vec<u8> {
     let rest = hash8(&["member", &member.to_string()]);
-    join(IDENTITIES, &[&hash8(&[root.as_str()]), &rest])
+    join(IDENTITIES, &[&transaction_of(root, owner), &rest])
 }
 
-/// All events of a transaction, and those that joined its group.
+/// All events of a transaction of any owner, and those that joined its group.
 pub(crate) fn transaction(root: &TransactionId) -> Vec<u8> {
     join(IDENTITIES, &[&hash8(&[root.as_str()])])
+}
+
+/// All events of an owner's transaction, and those that joined its group.
+pub(crate) fn owned_transaction(root: &TransactionId, owner: &AffiliateId) -> Vec<u8> {
+    join(IDENTITIES, &[&transaction_of(root, owner)])
+}
+
+/// Four bytes of the owner's hash are enough to keep owners with the same names of transactions apart.
+fn transaction_of(transaction: &TransactionId, owner: &AffiliateId) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    let all = hash8(&[transaction.as_str()]).into_iter().chain(hash8(&["owner", owner.as_str()]));
+    for (to, from) in bytes.iter_mut().zip(all) {
+        *to = from;
+    }
+    bytes
 }
 
 pub(crate) fn click(click: &ClickId, event: EventId) -> Vec<u8> {

@@ -32,4 +32,4 @@ pub use read::{Reader, Scan, Walk};
 pub use sled::SledEngine;
 
 #[cfg(test)]
-mod contract_tests;
+mod contract;

@@ -179,6 +179,14 @@ pub enum OrderRefused {
     /// It is being sent at this moment.
     #[error("delivery {0} is being sent at this moment; try again when the attempt has ended")]
     InFlight(DeliveryId),
+    /// Sending it again would undo what its receiver was told since.
+    #[error("delivery {id} is older than {by}, which has arrived and which it would undo; force it if that is meant")]
+    Overtaken {
+        /// The delivery.
+        id: DeliveryId,
+        /// What was told since.
+        by: DeliveryId,
+    },
     /// Its state does not allow it.
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
@@ -309,6 +317,14 @@ pub enum OutboxError {
         free: u64,
         /// Bytes kept free.
         least: u64,
+    },
+    /// The event's order group holds as many events as it may.
+    #[error("transaction {transaction} has {most} events already, with those that reverse it; no more are taken")]
+    GroupFull {
+        /// The transaction at the group's root.
+        transaction: TransactionId,
+        /// The most that are taken.
+        most: usize,
     },
     /// Writing failed before; nothing is acknowledged any more.
     #[error("the outbox has stopped: {0}")]

@@ -10,11 +10,14 @@ use super::keys;
 use super::model::{Counts, DeliveryView, EventRecord, HistoryView, OutboxError, Pause, PostbackNo, Totals};
 use crate::domain::delivery::Delivery;
 use crate::domain::event::Event;
-use crate::domain::id::{ClickId, DeliveryId, EventId, PostbackRef, TransactionId};
+use crate::domain::id::{AffiliateId, ClickId, DeliveryId, EventId, PostbackRef, TransactionId};
 use crate::domain::record::HistoryEntry;
 
-/// Most events looked at for one transaction or click: more than any honest one has.
-const MAX_RELATED: usize = 1_000;
+/// Most events of one order group: more than any honest one has.
+pub(crate) const MAX_GROUP_EVENTS: usize = 256;
+/// Most pairs read for one prefix: more than the events of a group need, each with a dedupe key and a membership. A
+/// lookup by a transaction or a click that many owners share may not show all.
+const MAX_PREFIXED: usize = 4 * MAX_GROUP_EVENTS;
 
 /// Writes that are not yet applied, laid over the engine.
 pub(crate) type Overlay = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -34,10 +37,10 @@ impl View<'_> {
         }
     }
 
-    /// All pairs with the prefix, at most [`MAX_RELATED`], in the order of their keys.
+    /// All pairs with the prefix, at most [`MAX_PREFIXED`], in the order of their keys.
     pub(crate) fn with_prefix(&self, prefix: &[u8]) -> Result<Vec<Pair>, OutboxError> {
         let (from, to) = (Bound::Included(prefix.to_vec()), keys::prefix_end(prefix));
-        let stored = self.engine.scan(from.clone(), to.clone()).take(MAX_RELATED).collect::<Result<Vec<_>, _>>()?;
+        let stored = self.engine.scan(from.clone(), to.clone()).take(MAX_PREFIXED).collect::<Result<Vec<_>, _>>()?;
         let Some(overlay) = self.overlay else { return Ok(stored) };
         let mut written = overlay.range::<Vec<u8>, _>((from, to)).peekable();
         if written.peek().is_none() {
@@ -87,21 +90,72 @@ impl View<'_> {
         Ok(Some((next, entry.map_or_else(|| planned.delivery.clone(), |entry| entry.delivery))))
     }
 
-    /// The events of a transaction and those that joined its group, in the order of acceptance.
-    pub(crate) fn related(&self, transaction: &TransactionId) -> Result<Vec<(EventId, EventRecord)>, OutboxError> {
+    /// Whether there is a pair with the prefix.
+    pub(crate) fn has_prefix(&self, prefix: &[u8]) -> Result<bool, OutboxError> {
+        let (from, to) = (Bound::Included(prefix.to_vec()), keys::prefix_end(prefix));
+        let Some(overlay) = self.overlay else { return Ok(self.engine.scan(from, to).next().transpose()?.is_some()) };
+        let written = || overlay.range::<Vec<u8>, _>((from.clone(), to.clone()));
+        if written().any(|(_, value)| value.is_some()) {
+            return Ok(true);
+        }
+        for pair in self.engine.scan(from.clone(), to.clone()) {
+            let (key, _) = pair?;
+            if !overlay.contains_key(&key) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The events of a transaction of any owner and those that joined its group, in the order of acceptance.
+    pub(crate) fn related(&self, transaction: &TransactionId) -> Result<Related, OutboxError> {
+        self.related_under(&keys::transaction(transaction))
+    }
+
+    /// The events of an owner's transaction and those that joined its group, in the order of acceptance.
+    pub(crate) fn related_of(&self, transaction: &TransactionId, owner: &AffiliateId) -> Result<Related, OutboxError> {
+        let mut related = self.related_under(&keys::owned_transaction(transaction, owner))?;
+        related.events.retain(|(_, record)| record.event.affiliate_id == *owner);
+        Ok(related)
+    }
+
+    fn related_under(&self, prefix: &[u8]) -> Result<Related, OutboxError> {
         let mut ids: Vec<EventId> = Vec::new();
-        for (_, value) in self.with_prefix(&keys::transaction(transaction))? {
+        for (_, value) in self.with_prefix(prefix)? {
             ids.extend(event_ids(&value));
         }
         ids.sort_unstable();
         ids.dedup();
-        let mut related = Vec::with_capacity(ids.len());
+        let mut related = Related { events: Vec::with_capacity(ids.len()), damaged: false };
         for id in ids {
-            if let Some(record) = self.event(id)? {
-                related.push((id, record));
+            match self.event(id) {
+                Ok(Some(record)) => related.events.push((id, record)),
+                Ok(None) => {}
+                Err(error @ OutboxError::Corrupt { .. }) => {
+                    tracing::error!(event = %id, %error, "an event of a transaction is left out");
+                    related.damaged = true;
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(related)
+    }
+}
+
+/// The events found for a transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Related {
+    /// The events in the order of acceptance.
+    pub(crate) events: Vec<(EventId, EventRecord)>,
+    /// Whether some could not be read, because their records are damaged.
+    pub(crate) damaged: bool,
+}
+
+impl Related {
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.events.extend(more.events);
+        self.events.sort_by_key(|(id, _)| *id);
+        self.damaged |= more.damaged;
     }
 }
 
@@ -212,7 +266,7 @@ impl Reader {
     /// # Errors
     /// When the store cannot be read or a record is damaged.
     pub fn transaction(&self, id: &TransactionId) -> Result<Vec<(EventId, EventRecord)>, OutboxError> {
-        let mut events = self.view().related(id)?;
+        let mut events = self.view().related(id)?.events;
         events.retain(|(_, record)| record.event.transaction_id == *id || record.root() == id);
         Ok(events)
     }
@@ -240,8 +294,8 @@ impl Reader {
     /// When the store cannot be read or a record is damaged.
     pub fn original_of(&self, event: &Event) -> Result<Option<Event>, OutboxError> {
         let Some(reversed) = &event.reverses else { return Ok(None) };
-        let found = self.view().related(reversed)?.into_iter().map(|(_, record)| record.event);
-        Ok(found.into_iter().find(|e| e.transaction_id == *reversed && e.affiliate_id == event.affiliate_id))
+        let related = self.view().related_of(reversed, &event.affiliate_id)?.events;
+        Ok(related.into_iter().map(|(_, record)| record.event).find(|e| e.transaction_id == *reversed))
     }
 
     /// Walks over deliveries; `after` goes on behind one. Reads lazily: the caller stops when it has enough.

@@ -1,0 +1,80 @@
+//! Stories of events that come in: durable, deduplicated, routed.
+
+use super::*;
+
+async fn accepted_events_and_their_deliveries_survive_reopening(mut story: Story) {
+    let id = story.accept(event("t1", "ftd", Status::Approved), to(&["a", "b"], OrderPolicy::default())).await;
+    story.reopen().await;
+    let reader = story.outbox().reader();
+    let record = reader.event(id.event).unwrap().unwrap();
+    assert_eq!((record.event.transaction_id.as_str(), record.plan.len(), record.source.as_str()), ("t1", 2, "test"));
+    assert_eq!(story.scheduled(SendClass::First).await.len(), 2);
+    assert_eq!(reader.totals().accepted, 1);
+    story.check_counts();
+}
+
+async fn the_same_event_again_is_a_duplicate_and_other_content_a_conflict(mut story: Story) {
+    let plan = || to(&["a"], OrderPolicy::default());
+    let id = story.accept(event("t1", "ftd", Status::Approved), plan()).await;
+    story.reopen().await;
+    let again = story.ingest(event("t1", "ftd", Status::Approved), plan()).await;
+    assert_eq!(again, Ingested::Duplicate(Accepted { event_id: id.event, deliveries: vec![id] }));
+    let other = Event { offer_id: Some("o".parse().unwrap()), ..event("t1", "ftd", Status::Approved) };
+    let conflict = Conflict { event_id: id.event, fields: vec!["offer_id"] };
+    assert_eq!(story.ingest(other, plan()).await, Ingested::Conflict(conflict));
+    assert!(matches!(story.ingest(event("t1", "ftd", Status::Rejected), plan()).await, Ingested::Accepted(_)));
+    let totals = story.outbox().reader().totals();
+    assert_eq!((totals.accepted, totals.duplicates, totals.conflicts), (2, 1, 1));
+}
+
+async fn duplicates_within_one_batch_are_found(story: Story) {
+    let request = |transaction: &str| AcceptRequest {
+        event: event(transaction, "ftd", Status::Approved),
+        occurred_at_given: false,
+        plan: to(&["a"], OrderPolicy::default()),
+        source: "test".into(),
+    };
+    let answers = story.outbox().accept(vec![request("t1"), request("t2"), request("t1")]).await.unwrap();
+    let kinds = answers.into_iter().map(|answer| matches!(answer.unwrap(), Ingested::Accepted(_)));
+    assert_eq!(kinds.collect::<Vec<_>>(), [true, true, false]);
+    assert_eq!(story.scheduled(SendClass::First).await.len(), 2);
+}
+
+async fn unrouted_events_are_kept_and_can_be_planned(mut story: Story) {
+    let Ingested::Accepted(kept) = story.ingest(event("t1", "ftd", Status::Approved), Vec::new()).await else {
+        panic!()
+    };
+    story.reopen().await;
+    let unrouted = |story: &Story| story.outbox().reader().unrouted(None).collect::<Result<Vec<_>, _>>().unwrap();
+    assert_eq!(unrouted(&story), [kept.event_id]);
+    let plan = to(&["a"], OrderPolicy::default());
+    let planned = story.outbox().plan_unrouted(kept.event_id, plan.clone()).await.unwrap().unwrap();
+    assert_eq!(story.scheduled(SendClass::First).await, planned.deliveries);
+    assert_eq!(story.outbox().plan_unrouted(kept.event_id, plan).await.unwrap(), None);
+    assert_eq!(unrouted(&story), []);
+    story.check_counts();
+}
+
+async fn a_batch_larger_than_a_group_is_stored_whole(mut story: Story) {
+    let request = |number: usize| AcceptRequest {
+        event: event(&format!("t{number}"), "ftd", Status::Approved),
+        occurred_at_given: false,
+        plan: to(&["a", "b", "c", "d"], OrderPolicy::default()),
+        source: "test".into(),
+    };
+    let count = 3 * commit::MAX_GROUP_WRITES / 8;
+    let answers = story.outbox().accept((0..count).map(request).collect()).await.unwrap();
+    assert_eq!(answers.len(), count);
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(Ingested::Accepted(_)))));
+    story.reopen().await;
+    assert_eq!(story.outbox().reader().totals().accepted, count as u64);
+    story.check_counts();
+}
+
+contract!(
+    accepted_events_and_their_deliveries_survive_reopening,
+    the_same_event_again_is_a_duplicate_and_other_content_a_conflict,
+    duplicates_within_one_batch_are_found,
+    unrouted_events_are_kept_and_can_be_planned,
+    a_batch_larger_than_a_group_is_stored_whole,
+);

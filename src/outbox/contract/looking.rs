@@ -1,0 +1,57 @@
+//! Stories of lists and lookups.
+
+use super::*;
+
+async fn windows_page_through_what_is_scheduled_in_order(story: Story) {
+    let mut all = Vec::new();
+    for number in 0..7 {
+        all.push(
+            story
+                .accept(event(&format!("t{number}"), "ftd", Status::Approved), to(&["a"], OrderPolicy::default()))
+                .await,
+        );
+    }
+    let (number, _) = story.outbox().reader().postbacks()[0];
+    let window = async |after| story.outbox().window(number, SendClass::First, after, 3).await.unwrap();
+    let first = window(None).await;
+    let second = window(first.due.last().copied()).await;
+    let third = window(second.due.last().copied()).await;
+    assert_eq!((first.complete, second.complete, third.complete), (false, false, true));
+    let seen: Vec<_> = [first.due, second.due, third.due].concat().into_iter().map(|due| due.id).collect();
+    assert_eq!(seen, all);
+}
+
+async fn dead_and_held_are_listed_by_postback(story: Story) {
+    let plan = |name| to(&[name], OrderPolicy::default());
+    let dead = story.accept(event("t1", "ftd", Status::Approved), plan("a")).await;
+    let held = story.accept(event("t2", "ftd", Status::Approved), plan("a")).await;
+    let other = story.accept(event("t3", "ftd", Status::Approved), plan("b")).await;
+    story.send(dead, DEAD).await;
+    story.send(other, DEAD).await;
+    story.order(held, Order::Hold).await.unwrap();
+    let reader = story.outbox().reader();
+    let number = reader.number(&postback("a")).unwrap();
+    let listed = |scan| reader.deliveries(scan, None).map(|found| found.unwrap().0).collect::<Vec<_>>();
+    assert_eq!(listed(Scan::Dead(number)), [dead]);
+    assert_eq!(listed(Scan::Held(number)), [held]);
+    assert_eq!(listed(Scan::Newest), [other, held, dead]);
+}
+
+async fn transactions_and_clicks_lead_to_their_events(story: Story) {
+    let original = story.accept(event("t1", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
+    let reversed = story.accept(reversal("r1", "t1"), to(&["a"], OrderPolicy::default())).await;
+    let reader = story.outbox().reader();
+    let ids = |found: Vec<(EventId, EventRecord)>| found.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    let transaction = |id: &str| ids(reader.transaction(&id.parse().unwrap()).unwrap());
+    assert_eq!(transaction("t1"), [original.event, reversed.event]);
+    assert_eq!(transaction("r1"), [reversed.event]);
+    assert_eq!(ids(reader.click(&"c-1".parse().unwrap()).unwrap()), [original.event, reversed.event]);
+    let record = reader.event(reversed.event).unwrap().unwrap();
+    assert_eq!(reader.original_of(&record.event).unwrap().unwrap().transaction_id.as_str(), "t1");
+}
+
+contract!(
+    windows_page_through_what_is_scheduled_in_order,
+    dead_and_held_are_listed_by_postback,
+    transactions_and_clicks_lead_to_their_events,
+);

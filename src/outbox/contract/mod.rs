@@ -1,0 +1,223 @@
+//! What every engine must do under the outbox: one suite, run on each of them.
+//!
+//! A test tells a story: events are accepted, deliveries are sent with a scripted conclusion, the store is
+//! reopened at any point, and the states seen afterwards are compared.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::domain::delivery::{Conclusion, DeadReason, DeliveredHow, HoldReason, StateKind};
+use crate::domain::event::{Event, Status};
+use crate::domain::id::{DeliveryId, EventId, PostbackRef, TransactionId};
+use crate::domain::outcome::Outcome;
+use crate::domain::postback::{OrderPolicy, OriginalDead, OriginalUnknown, OriginalUnsettled};
+use crate::domain::record::{AttemptRecord, Cause, RecordedResponse, Timings};
+use crate::ops::clock::Clock;
+
+macro_rules! contract {
+    ($($name:ident),* $(,)?) => {
+        mod on_memory {
+            use super::super::{Place, Story};
+
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(Story::on(Place::Memory(Default::default()))).await;
+            })*
+        }
+
+        mod on_sled {
+            use super::super::{Place, Story};
+
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(Story::on(Place::Sled(tempfile::tempdir().unwrap()))).await;
+            })*
+        }
+    };
+}
+
+mod accepting;
+mod looking;
+mod ordering;
+mod sending;
+
+const DELIVERED: Conclusion = Conclusion::Delivered(DeliveredHow::Accepted);
+const DEAD: Conclusion = Conclusion::Dead(DeadReason::Exhausted);
+
+/// A clock that stands where it is put.
+#[derive(Debug)]
+struct FixedClock(Timestamp);
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+}
+
+/// Where a test's engine keeps its data; reopening yields the same data.
+enum Place {
+    Memory(Arc<MemoryEngine>),
+    Sled(tempfile::TempDir),
+}
+
+impl Place {
+    fn engine(&self) -> Arc<dyn Engine> {
+        match self {
+            Self::Memory(engine) => Arc::clone(engine) as Arc<dyn Engine>,
+            Self::Sled(directory) => Arc::new(SledEngine::open(directory.path(), 16 << 20).unwrap()),
+        }
+    }
+}
+
+struct Story {
+    place: Place,
+    outbox: Option<Outbox>,
+    engine: Option<Arc<dyn Engine>>,
+}
+
+fn now() -> Timestamp {
+    "2026-11-20T10:00:00Z".parse().unwrap()
+}
+
+fn event(transaction: &str, kind: &str, status: Status) -> Event {
+    Event {
+        transaction_id: TransactionId::parse(transaction).unwrap(),
+        kind: kind.parse().unwrap(),
+        affiliate_id: "acme".parse().unwrap(),
+        click_id: Some("c-1".parse().unwrap()),
+        offer_id: None,
+        status,
+        occurred_at: now(),
+        payout: None,
+        revenue: None,
+        currency: None,
+        sub_ids: std::collections::BTreeMap::new(),
+        reverses: None,
+        params: std::collections::BTreeMap::new(),
+    }
+}
+
+fn reversal(transaction: &str, of: &str) -> Event {
+    Event { reverses: Some(TransactionId::parse(of).unwrap()), ..event(transaction, "ftd_reversed", Status::Approved) }
+}
+
+fn postback(name: &str) -> PostbackRef {
+    PostbackRef { affiliate: "acme".parse().unwrap(), postback: name.parse().unwrap() }
+}
+
+fn to(names: &[&str], order: OrderPolicy) -> Vec<PlannedDelivery> {
+    names.iter().map(|name| PlannedDelivery { postback: postback(name), lane: None, order }).collect()
+}
+
+fn attempt(lease: &Lease, outcome: Outcome) -> AttemptRecord {
+    AttemptRecord {
+        number: lease.before().made + 1,
+        started_at: now(),
+        request: None,
+        digest: None,
+        response: None,
+        timings: Timings::default(),
+        remote: None,
+        outcome,
+        rule: "test".into(),
+        error: None,
+    }
+}
+
+impl Story {
+    fn on(place: Place) -> Self {
+        let mut story = Self { place, outbox: None, engine: None };
+        story.open();
+        story
+    }
+
+    fn open(&mut self) {
+        let options = Options { clock: Arc::new(FixedClock(now())), keep_free: None };
+        let engine = self.place.engine();
+        self.outbox = Some(Outbox::open(Arc::clone(&engine), options).unwrap());
+        self.engine = Some(engine);
+    }
+
+    /// Changes a byte of a stored record behind the outbox's back.
+    fn damage(&self, key: &[u8]) {
+        let engine = self.engine.as_ref().unwrap();
+        let mut value = engine.get(key).unwrap().unwrap();
+        *value.last_mut().unwrap() ^= 0xff;
+        engine.apply(Batch { writes: vec![(key.to_vec(), Some(value))] }).unwrap();
+    }
+
+    async fn reopen(&mut self) {
+        self.engine = None;
+        self.outbox.take().unwrap().close().await;
+        self.open();
+    }
+
+    fn outbox(&self) -> &Outbox {
+        self.outbox.as_ref().unwrap()
+    }
+
+    async fn ingest(&self, event: Event, plan: Vec<PlannedDelivery>) -> Ingested {
+        let request = AcceptRequest { event, occurred_at_given: true, plan, source: "test".into() };
+        self.outbox().accept(vec![request]).await.unwrap().remove(0).unwrap()
+    }
+
+    async fn accept(&self, event: Event, plan: Vec<PlannedDelivery>) -> DeliveryId {
+        match self.ingest(event, plan).await {
+            Ingested::Accepted(accepted) => accepted.deliveries[0],
+            other => panic!("not accepted: {other:?}"),
+        }
+    }
+
+    async fn send(&self, id: DeliveryId, conclusion: Conclusion) {
+        let lease = self.outbox().begin(id).unwrap().leased().expect("scheduled");
+        self.settle(lease, conclusion).await;
+    }
+
+    async fn settle(&self, lease: Lease, conclusion: Conclusion) {
+        let attempt = attempt(&lease, Outcome::Delivered);
+        self.outbox().settle(Settlement { lease, attempt, conclusion, at: now(), pause: None }).await.unwrap();
+    }
+
+    async fn order(&self, id: DeliveryId, order: Order) -> Result<StateKind, OrderRefused> {
+        let request = OrderRequest { id, order, by: "ops".into(), reason: "test".into(), at: now() };
+        self.outbox().order(request).await.unwrap().map(|delivery| delivery.state.kind())
+    }
+
+    fn state(&self, id: DeliveryId) -> (StateKind, Option<&'static str>) {
+        let state = self.outbox().reader().delivery(id).unwrap().unwrap().delivery.state;
+        (state.kind(), state.reason())
+    }
+
+    fn kinds(&self, ids: &[DeliveryId]) -> Vec<StateKind> {
+        ids.iter().map(|id| self.state(*id).0).collect()
+    }
+
+    /// Counts kept in the store equal those of a walk over all deliveries.
+    fn check_counts(&self) {
+        let reader = self.outbox().reader();
+        let mut walked = [0_u64; 8];
+        for found in reader.deliveries(Scan::All, None) {
+            let (id, record) = found.unwrap();
+            let view = reader.delivery_of(id, &record).unwrap().unwrap();
+            walked[view.delivery.state.kind() as usize] += 1;
+        }
+        let kept = reader.counts().values().fold(Counts::default(), super::model::Counts::plus);
+        assert_eq!(StateKind::ALL.map(|kind| kept.of(kind)), walked);
+    }
+
+    async fn scheduled(&self, class: SendClass) -> Vec<DeliveryId> {
+        let mut found = Vec::new();
+        for (number, _) in self.outbox().reader().postbacks() {
+            let window = self.outbox().window(number, class, None, 100).await.unwrap();
+            found.extend(window.due.into_iter().map(|due| due.id));
+        }
+        found
+    }
+}
+
+fn again(seconds: i64) -> Conclusion {
+    Conclusion::Again { due: now() + Duration::from_secs(seconds.unsigned_abs()), spends: true }
+}

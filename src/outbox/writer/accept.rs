@@ -1,0 +1,228 @@
+//! Events come in: dedupe, their group, their deliveries.
+
+use jiff::Timestamp;
+
+use super::groups::{GroupKey, Related};
+use super::{Placed, Writer};
+use crate::domain::delivery::{CancelReason, Change, Delivery, HoldReason, State};
+use crate::domain::event::Event;
+use crate::domain::id::{AffiliateId, DeliveryId, EventId};
+use crate::domain::order::{Facts, Gate, Group, Member, Told};
+use crate::domain::record::Cause;
+use crate::outbox::keys;
+use crate::outbox::model::{
+    AcceptRequest, Accepted, Conflict, EventRecord, Ingested, OutboxError, PlanEntry, PlannedDelivery,
+};
+use crate::outbox::read::{MAX_GROUP_EVENTS, event_ids};
+
+/// An event on its way in, with what is known of its order group.
+struct Incoming<'r> {
+    id: EventId,
+    record: EventRecord,
+    related: &'r Related,
+    now: Timestamp,
+}
+
+impl Writer<'_> {
+    pub(crate) fn accept(&mut self, request: &AcceptRequest, now: Timestamp) -> Result<Ingested, OutboxError> {
+        let event = &request.event;
+        let identity = keys::identity(event);
+        let mut ids = self.view().get(&identity)?.unwrap_or_default();
+        for id in event_ids(&ids) {
+            let Some(first) = self.view().event(id)? else { continue };
+            if same_identity(&first, event) {
+                return Ok(self.known(id, &first, request));
+            }
+        }
+        let id = self.last_event.next(now);
+        let (root, mut related) = self.resolve_root(event)?;
+        related.extend(self.adopt(event, &root)?);
+        if related.events.len() >= MAX_GROUP_EVENTS {
+            return Err(OutboxError::GroupFull { transaction: root, most: MAX_GROUP_EVENTS });
+        }
+        self.last_event = id;
+        let record = EventRecord {
+            root: (root != event.transaction_id).then(|| root.clone()),
+            event: event.clone(),
+            source: request.source.clone(),
+            accepted_at: now,
+            plan: Vec::with_capacity(request.plan.len()),
+        };
+        let (record, groups) = self.plan(Incoming { id, record, related: &related, now }, &request.plan)?;
+        ids.extend_from_slice(&id.as_u64().to_be_bytes());
+        self.write(identity, Some(ids));
+        if record.root.is_some() {
+            let key = keys::membership(&root, &event.affiliate_id, id);
+            self.write(key, Some(id.as_u64().to_be_bytes().to_vec()));
+        }
+        if let Some(click) = &event.click_id {
+            self.write(keys::click(click, id), Some(Vec::new()));
+        }
+        if record.plan.is_empty() {
+            self.write(keys::unrouted(id), Some(Vec::new()));
+            self.totals().unrouted += 1;
+        }
+        self.totals().accepted += 1;
+        self.put(keys::event(id), &record)?;
+        self.follow_all(groups, now)?;
+        Ok(Ingested::Accepted(accepted(id, &record)))
+    }
+
+    fn known(&mut self, id: EventId, first: &EventRecord, request: &AcceptRequest) -> Ingested {
+        let fields = request.event.differences(&first.event, request.occurred_at_given);
+        if fields.is_empty() {
+            self.totals().duplicates += 1;
+            Ingested::Duplicate(accepted(id, first))
+        } else {
+            self.totals().conflicts += 1;
+            Ingested::Conflict(Conflict { event_id: id, fields })
+        }
+    }
+
+    /// Plans deliveries for an event that was kept unrouted.
+    pub(crate) fn plan_unrouted(
+        &mut self,
+        id: EventId,
+        planned: &[PlannedDelivery],
+        now: Timestamp,
+    ) -> Result<Option<Accepted>, OutboxError> {
+        let unrouted = self.view().get(&keys::unrouted(id))?.is_some();
+        let Some(record) = self.view().event(id)?.filter(|_| unrouted && !planned.is_empty()) else {
+            return Ok(None);
+        };
+        let related = self.related(record.root(), &record.event.affiliate_id)?;
+        let (record, groups) = self.plan(Incoming { id, record, related: &related, now }, planned)?;
+        self.write(keys::unrouted(id), None);
+        let totals = self.totals();
+        totals.unrouted = totals.unrouted.saturating_sub(1);
+        self.put(keys::event(id), &record)?;
+        self.follow_all(groups, now)?;
+        Ok(Some(accepted(id, &record)))
+    }
+
+    /// Adds deliveries to an event: each goes out, waits, is held or is cancelled, as its order group says.
+    /// Returns the groups as they stand with them.
+    fn plan(
+        &mut self,
+        incoming: Incoming<'_>,
+        planned: &[PlannedDelivery],
+    ) -> Result<(EventRecord, Vec<Group>), OutboxError> {
+        let Incoming { id, mut record, related, now } = incoming;
+        let (owner, root) = (record.event.affiliate_id.clone(), record.root().clone());
+        let mut groups: Vec<(GroupKey, Group)> = Vec::new();
+        for affiliate in affiliates(planned) {
+            let key = GroupKey { affiliate: affiliate.clone(), owner: owner.clone(), root: root.clone() };
+            let mut group = self.group(&key, related.events.iter().filter(|(other, _)| *other != id))?;
+            group.add(Told {
+                id,
+                facts: Facts::of(&record.event),
+                members: self.members_to_be(id, planned, affiliate)?,
+            });
+            groups.push((key, group));
+        }
+        for (ordinal, planned) in (0_u16..).zip(planned) {
+            let delivery_id = DeliveryId { event: id, ordinal };
+            let Some((key, group)) = groups.iter_mut().find(|(key, _)| key.affiliate == planned.postback.affiliate)
+            else {
+                continue;
+            };
+            let delivery = if related.damaged {
+                at_rest(State::Held { reason: HoldReason::GroupDamaged })
+            } else {
+                self.first_standing(delivery_id, group, now)?
+            };
+            group.set(delivery_id, delivery.clone());
+            let (postback, group) = (self.number(&planned.postback)?, key.hash());
+            self.place(&Placed { id: delivery_id, postback, group, before: None, after: &delivery });
+            record.plan.push(PlanEntry { postback, lane: planned.lane.clone(), order: planned.order, delivery });
+        }
+        Ok((record, groups.into_iter().map(|(_, group)| group).collect()))
+    }
+
+    /// How a new delivery stands at first, once what it makes pointless or unnecessary is out of the way.
+    fn first_standing(&mut self, id: DeliveryId, group: &mut Group, now: Timestamp) -> Result<Delivery, OutboxError> {
+        let by = id.event;
+        for older in group.made_pointless_by(id) {
+            if self.claim_all(&[older]) {
+                self.change_in(group, older, Change::Supersede { by }, Cause::Superseded { by }, now)?;
+            }
+        }
+        let state = match group.gate(id) {
+            Gate::Open => State::Scheduled { due: now },
+            Gate::Hold(reason) => State::Held { reason },
+            Gate::CancelBoth(originals) if self.claim_all(&originals) => {
+                let change = Change::Cancel(CancelReason::ReversedUnsent);
+                for original in originals {
+                    self.change_in(group, original, change, Cause::Reversed { by }, now)?;
+                }
+                State::Cancelled { reason: CancelReason::ReversedUnsent }
+            }
+            Gate::Wait | Gate::CancelBoth(_) => State::Waiting,
+        };
+        Ok(at_rest(state))
+    }
+
+    fn change_in(
+        &mut self,
+        group: &mut Group,
+        id: DeliveryId,
+        change: Change,
+        cause: Cause,
+        now: Timestamp,
+    ) -> Result<(), OutboxError> {
+        if let Some(after) = self.change(id, change, cause, now)? {
+            group.set(id, after);
+        }
+        Ok(())
+    }
+
+    /// The deliveries planned for an affiliate, before it is decided how they stand.
+    fn members_to_be(
+        &mut self,
+        event: EventId,
+        planned: &[PlannedDelivery],
+        affiliate: &AffiliateId,
+    ) -> Result<Vec<Member>, OutboxError> {
+        let of_affiliate = (0_u16..).zip(planned).filter(|(_, planned)| planned.postback.affiliate == *affiliate);
+        of_affiliate
+            .map(|(ordinal, planned)| {
+                Ok(Member {
+                    id: DeliveryId { event, ordinal },
+                    lane: planned.lane.clone(),
+                    postback: self.number(&planned.postback)?,
+                    policy: planned.order,
+                    delivery: at_rest(State::Waiting),
+                })
+            })
+            .collect()
+    }
+}
+
+fn at_rest(state: State) -> Delivery {
+    Delivery { state, made: 0, spent: 0 }
+}
+
+/// The affiliates of a plan, each once.
+fn affiliates(planned: &[PlannedDelivery]) -> Vec<&AffiliateId> {
+    let mut affiliates: Vec<&AffiliateId> = Vec::new();
+    for planned in planned {
+        if affiliates.last() != Some(&&planned.postback.affiliate) && !affiliates.contains(&&planned.postback.affiliate)
+        {
+            affiliates.push(&planned.postback.affiliate);
+        }
+    }
+    affiliates
+}
+
+fn same_identity(record: &EventRecord, event: &Event) -> bool {
+    let first = &record.event;
+    first.transaction_id == event.transaction_id
+        && first.affiliate_id == event.affiliate_id
+        && first.kind == event.kind
+        && first.status == event.status
+}
+
+fn accepted(id: EventId, record: &EventRecord) -> Accepted {
+    let count = u16::try_from(record.plan.len()).unwrap_or(u16::MAX);
+    Accepted { event_id: id, deliveries: (0..count).map(|ordinal| DeliveryId { event: id, ordinal }).collect() }
+}

@@ -1,0 +1,175 @@
+//! Order groups as they are stored: which events belong together, and what follows when one of them changes.
+
+use jiff::Timestamp;
+
+use super::{Writer, claim_all};
+use crate::domain::delivery::{Change, HoldReason};
+use crate::domain::event::Event;
+use crate::domain::id::{AffiliateId, DeliveryId, EventId, TransactionId};
+use crate::domain::order::{Facts, Group, Member, Told};
+use crate::domain::record::Cause;
+use crate::outbox::keys::{self, GroupHash};
+use crate::outbox::model::{EventRecord, OutboxError, PostbackNo};
+pub(super) use crate::outbox::read::Related;
+
+/// The order group of some deliveries: one affiliate, the event's owner, one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GroupKey {
+    pub(crate) affiliate: AffiliateId,
+    pub(crate) owner: AffiliateId,
+    pub(crate) root: TransactionId,
+}
+
+impl GroupKey {
+    pub(super) fn hash(&self) -> GroupHash {
+        keys::group_hash(&self.affiliate, &self.owner, &self.root)
+    }
+}
+
+impl Writer<'_> {
+    /// The postback and the order group of a delivery.
+    pub(super) fn group_of(&self, id: DeliveryId, record: &EventRecord) -> Option<(PostbackNo, GroupKey)> {
+        let postback = record.entry(id)?.postback;
+        let affiliate = self.name(postback)?.affiliate;
+        Some((postback, GroupKey { affiliate, owner: record.event.affiliate_id.clone(), root: record.root().clone() }))
+    }
+
+    /// The events of an owner that belong to the group of a transaction.
+    pub(super) fn related(&self, root: &TransactionId, owner: &AffiliateId) -> Result<Related, OutboxError> {
+        let mut related = self.view().related_of(root, owner)?;
+        related.events.retain(|(_, record)| record.root() == root);
+        Ok(related)
+    }
+
+    /// The transaction at the root of an event's group, with the events of that group: a transaction that reverses
+    /// another belongs to that other's group.
+    pub(super) fn resolve_root(&self, event: &Event) -> Result<(TransactionId, Related), OutboxError> {
+        let (transaction, owner) = (event.group_transaction(), &event.affiliate_id);
+        let named = self.view().related_of(transaction, owner)?;
+        let own = |(_, record): &&(EventId, EventRecord)| record.event.transaction_id == *transaction;
+        match named.events.iter().filter(own).find_map(|(_, record)| record.root.clone()) {
+            Some(root) => {
+                let related = self.related(&root, owner)?;
+                Ok((root, related))
+            }
+            None => {
+                let mut related = named;
+                related.events.retain(|(_, record)| record.root() == transaction);
+                Ok((transaction.clone(), related))
+            }
+        }
+    }
+
+    /// Moves the group of an event's own transaction into the group that the event turns out to belong to: what
+    /// reverses a reversal may have been handed in before it.
+    pub(super) fn adopt(&mut self, event: &Event, root: &TransactionId) -> Result<Related, OutboxError> {
+        if event.reverses.is_none() || event.transaction_id == *root {
+            return Ok(Related::default());
+        }
+        let mut orphans = self.related(&event.transaction_id, &event.affiliate_id)?;
+        for (id, record) in &mut orphans.events {
+            self.move_group(*id, record, root)?;
+        }
+        Ok(orphans)
+    }
+
+    fn move_group(&mut self, id: EventId, record: &mut EventRecord, root: &TransactionId) -> Result<(), OutboxError> {
+        let ordinals = 0..u16::try_from(record.plan.len()).unwrap_or(u16::MAX);
+        let deliveries: Vec<DeliveryId> = ordinals.map(|ordinal| DeliveryId { event: id, ordinal }).collect();
+        let old: Vec<_> = deliveries.iter().map(|id| self.group_of(*id, record)).collect();
+        record.root = (*root != record.event.transaction_id).then(|| root.clone());
+        if record.root.is_some() {
+            let key = keys::membership(root, &record.event.affiliate_id, id);
+            self.write(key, Some(id.as_u64().to_be_bytes().to_vec()));
+        }
+        self.put(keys::event(id), record)?;
+        for (id, old) in deliveries.into_iter().zip(old) {
+            let (Some((_, old)), Some((_, new))) = (old, self.group_of(id, record)) else { continue };
+            if self.view().get(&keys::waiting(old.hash(), id))?.is_some() {
+                self.write(keys::waiting(old.hash(), id), None);
+                self.write(keys::waiting(new.hash(), id), Some(Vec::new()));
+            }
+            if self.claims.holds(id) {
+                self.moved.insert(id, new)
+            } else {
+                self.moved.remove(&id)
+            };
+        }
+        Ok(())
+    }
+
+    /// What order has to know of a group, among the events given.
+    pub(super) fn group<'r>(
+        &self,
+        key: &GroupKey,
+        events: impl IntoIterator<Item = &'r (EventId, EventRecord)>,
+    ) -> Result<Group, OutboxError> {
+        let view = self.view();
+        let mut told = Vec::new();
+        for (event, record) in events {
+            let mut members = Vec::new();
+            for (ordinal, entry) in (0_u16..).zip(&record.plan) {
+                let id = DeliveryId { event: *event, ordinal };
+                if self.name(entry.postback).is_none_or(|name| name.affiliate != key.affiliate) {
+                    continue;
+                }
+                if let Some((_, delivery)) = view.standing(id, record)? {
+                    let (lane, postback, policy) = (entry.lane.clone(), entry.postback, entry.order);
+                    members.push(Member { id, lane, postback, policy, delivery });
+                }
+            }
+            told.push(Told { id: *event, facts: Facts::of(&record.event), members });
+        }
+        Ok(Group::new(told))
+    }
+
+    /// Reads a group; `None` where a record of it is damaged.
+    pub(super) fn whole_group(&self, key: &GroupKey) -> Result<Option<Group>, OutboxError> {
+        let related = self.related(&key.root, &key.owner)?;
+        if related.damaged {
+            return Ok(None);
+        }
+        match self.group(key, &related.events) {
+            Ok(group) => Ok(Some(group)),
+            Err(error @ OutboxError::Corrupt { .. }) => {
+                tracing::error!(%error, transaction = %key.root, "an order group has a damaged record");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Carries out what follows for those who wait in groups that have just changed.
+    pub(super) fn follow_all(&mut self, groups: Vec<Group>, now: Timestamp) -> Result<(), OutboxError> {
+        groups.into_iter().filter(Group::has_waiting).try_for_each(|group| self.follow_in(group, now))
+    }
+
+    /// Carries out what follows for those who wait in a group. Where a record of it is damaged, nobody can tell whether
+    /// they may go out: they are held for a person.
+    pub(super) fn follow(&mut self, key: &GroupKey, now: Timestamp) -> Result<(), OutboxError> {
+        let waiting = keys::waiting_in(key.hash());
+        if !self.view().has_prefix(&waiting)? {
+            return Ok(());
+        }
+        if let Some(group) = self.whole_group(key)? {
+            return self.follow_in(group, now);
+        }
+        for (waiting, _) in self.view().with_prefix(&waiting)? {
+            let Some(id) = keys::parse_last_delivery(&waiting) else { continue };
+            match self.change(id, Change::Hold(HoldReason::GroupDamaged), Cause::HeldByRule, now) {
+                Ok(_) | Err(OutboxError::Corrupt { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn follow_in(&mut self, mut group: Group, now: Timestamp) -> Result<(), OutboxError> {
+        let (claims, taken) = (&self.claims, &mut self.effects.claims);
+        let followed = group.follow(now, &mut |ids| claim_all(claims, taken, ids));
+        for consequence in followed {
+            self.change(consequence.id, consequence.change, consequence.cause, now)?;
+        }
+        Ok(())
+    }
+}

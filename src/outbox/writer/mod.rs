@@ -1,0 +1,269 @@
+//! Turns requests into writes: what accept, settle and orders mean for the store's keys.
+//!
+//! Works on an overlay over the engine and never touches the disk itself. A request that fails half-way is
+//! rolled back, so that it cannot harm the others of its group. `accept` takes events in, `groups` keeps their
+//! order, `settle` ends attempts, `order` does what operators say.
+
+mod accept;
+mod groups;
+mod order;
+mod settle;
+
+pub(crate) use groups::GroupKey;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::PoisonError;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::arrivals::{Due, SendClass};
+use super::claims::{Claim, Claims};
+use super::codec;
+use super::engine::{Batch, Engine};
+use super::keys::{self, GroupHash};
+use super::model::{Counts, OutboxError, Pause, PostbackNo, Totals};
+use super::read::{Overlay, SharedMirror, View};
+use crate::domain::delivery::{Change, Delivery, HoldReason, State, StateKind};
+use crate::domain::id::{DeliveryId, EventId, PostbackRef};
+use crate::domain::record::{Cause, HistoryEntry};
+
+/// What a group of requests leads to besides its writes.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) due: Vec<Due>,
+    pub(crate) pauses_changed: bool,
+    /// Claims that end when the group is durable.
+    pub(crate) claims: Vec<Claim>,
+}
+
+pub(crate) struct Writer<'a> {
+    engine: &'a dyn Engine,
+    mirror: SharedMirror,
+    claims: Claims,
+    last_event: EventId,
+    overlay: Overlay,
+    undo: Vec<Overwritten>,
+    undo_counts: Vec<(PostbackNo, Option<Counts>)>,
+    effects: Effects,
+    counts: BTreeMap<PostbackNo, Counts>,
+    totals: Option<Totals>,
+    pauses: BTreeMap<PostbackNo, Option<Pause>>,
+    /// Deliveries in flight whose group has joined another since they were leased.
+    moved: HashMap<DeliveryId, GroupKey>,
+}
+
+/// A key with what the overlay held for it before, if anything.
+type Overwritten = (Vec<u8>, Option<Option<Vec<u8>>>);
+
+/// All that places a delivery in the store's indices.
+struct Placed<'p> {
+    id: DeliveryId,
+    postback: PostbackNo,
+    group: GroupHash,
+    before: Option<&'p Delivery>,
+    after: &'p Delivery,
+}
+
+impl<'a> Writer<'a> {
+    pub(crate) fn new(engine: &'a dyn Engine, mirror: SharedMirror, claims: Claims, last_event: EventId) -> Self {
+        Self {
+            engine,
+            mirror,
+            claims,
+            last_event,
+            overlay: Overlay::new(),
+            undo: Vec::new(),
+            undo_counts: Vec::new(),
+            effects: Effects::default(),
+            counts: BTreeMap::new(),
+            totals: None,
+            pauses: BTreeMap::new(),
+            moved: HashMap::new(),
+        }
+    }
+
+    fn view(&self) -> View<'_> {
+        View { engine: self.engine, overlay: Some(&self.overlay) }
+    }
+
+    fn put<T: Serialize>(&mut self, key: Vec<u8>, record: &T) -> Result<(), OutboxError> {
+        let value = codec::encode(&key, record)?;
+        self.write(key, Some(value));
+        Ok(())
+    }
+
+    fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let previous = self.overlay.insert(key.clone(), value);
+        self.undo.push((key, previous));
+    }
+
+    /// Runs one request; undoes all of it where it fails.
+    pub(crate) fn attempt<T>(
+        &mut self,
+        run: impl FnOnce(&mut Self) -> Result<T, OutboxError>,
+    ) -> Result<T, OutboxError> {
+        self.undo.clear();
+        self.undo_counts.clear();
+        let saved = (self.totals, self.pauses.clone());
+        let (due, claims) = (self.effects.due.len(), self.effects.claims.len());
+        let result = run(self);
+        if result.is_err() {
+            for (key, previous) in std::mem::take(&mut self.undo).into_iter().rev() {
+                match previous {
+                    Some(value) => self.overlay.insert(key, value),
+                    None => self.overlay.remove(&key),
+                };
+            }
+            for (number, previous) in std::mem::take(&mut self.undo_counts).into_iter().rev() {
+                match previous {
+                    Some(counts) => self.counts.insert(number, counts),
+                    None => self.counts.remove(&number),
+                };
+            }
+            (self.totals, self.pauses) = saved;
+            self.effects.due.truncate(due);
+            self.effects.claims.truncate(claims);
+        }
+        result
+    }
+
+    /// The group's writes and effects; publishes counts and pauses for readers.
+    pub(crate) fn finish(&mut self) -> Result<(Batch, Effects), OutboxError> {
+        for (number, counts) in std::mem::take(&mut self.counts) {
+            self.put(keys::counts(number), &counts)?;
+            self.mirror.write().unwrap_or_else(PoisonError::into_inner).counts.insert(number, counts);
+        }
+        if let Some(totals) = self.totals.take() {
+            self.put(keys::meta("totals"), &totals)?;
+            self.mirror.write().unwrap_or_else(PoisonError::into_inner).totals = totals;
+        }
+        for (number, pause) in std::mem::take(&mut self.pauses) {
+            self.effects.pauses_changed = true;
+            let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
+            match pause {
+                Some(pause) => mirror.pauses.insert(number, pause),
+                None => mirror.pauses.remove(&number),
+            };
+        }
+        self.undo.clear();
+        let writes = std::mem::take(&mut self.overlay).into_iter().collect();
+        Ok((Batch { writes }, std::mem::take(&mut self.effects)))
+    }
+
+    /// Bytes gathered so far, roughly.
+    pub(crate) fn writes(&self) -> usize {
+        self.overlay.len()
+    }
+
+    fn totals(&mut self) -> &mut Totals {
+        let mirror = &self.mirror;
+        self.totals.get_or_insert_with(|| mirror.read().unwrap_or_else(PoisonError::into_inner).totals)
+    }
+
+    fn count(&mut self, postback: PostbackNo, from: Option<StateKind>, to: StateKind) {
+        let known = self.counts.get(&postback).copied();
+        let counts = known.unwrap_or_else(|| {
+            let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
+            mirror.counts.get(&postback).copied().unwrap_or_default()
+        });
+        let previous = self.counts.insert(postback, counts.moved(from, to));
+        self.undo_counts.push((postback, previous));
+    }
+
+    /// The number of a postback, given on first use.
+    fn number(&mut self, postback: &PostbackRef) -> Result<PostbackNo, OutboxError> {
+        let known = self.mirror.read().unwrap_or_else(PoisonError::into_inner).numbers.get(postback).copied();
+        if let Some(number) = known {
+            return Ok(number);
+        }
+        // A number once given stays given, also where the request that asked for it is rolled back.
+        let number = {
+            let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
+            let number = mirror.names.keys().next_back().map_or(1, |last| last + 1);
+            mirror.names.insert(number, postback.clone());
+            mirror.numbers.insert(postback.clone(), number);
+            number
+        };
+        let key = keys::postback(postback);
+        let value = codec::encode(&key, &number)?;
+        self.overlay.insert(key, Some(value));
+        Ok(number)
+    }
+
+    fn name(&self, number: PostbackNo) -> Option<PostbackRef> {
+        self.mirror.read().unwrap_or_else(PoisonError::into_inner).names.get(&number).cloned()
+    }
+
+    /// Moves a delivery between the indices of its states, and counts it.
+    fn place(&mut self, placed: &Placed<'_>) {
+        let Placed { id, postback, group, before, after } = *placed;
+        if let Some(before) = before {
+            for (key, _) in index_keys(id, postback, group, before) {
+                self.write(key, None);
+            }
+        }
+        for (key, due) in index_keys(id, postback, group, after) {
+            self.write(key, Some(Vec::new()));
+            self.effects.due.extend(due);
+        }
+        self.count(postback, before.map(|delivery| delivery.state.kind()), after.state.kind());
+    }
+
+    /// Applies a change to a delivery as it stands, and writes it down; `None` where its state does not allow it.
+    fn change(
+        &mut self,
+        id: DeliveryId,
+        change: Change,
+        cause: Cause,
+        at: Timestamp,
+    ) -> Result<Option<Delivery>, OutboxError> {
+        let Some(record) = self.view().event(id.event)? else { return Ok(None) };
+        let Some((next, before)) = self.view().standing(id, &record)? else { return Ok(None) };
+        let Some((postback, group)) = self.group_of(id, &record) else { return Ok(None) };
+        let Ok(after) = before.apply(change) else { return Ok(None) };
+        self.place(&Placed { id, postback, group: group.hash(), before: Some(&before), after: &after });
+        self.put(keys::history(id, next), &HistoryEntry { at, cause, delivery: after.clone() })?;
+        Ok(Some(after))
+    }
+
+    /// Claims deliveries until the group is durable: all of them, or none where one is being sent.
+    fn claim_all(&mut self, ids: &[DeliveryId]) -> bool {
+        claim_all(&self.claims, &mut self.effects.claims, ids)
+    }
+}
+
+fn claim_all(claims: &Claims, taken: &mut Vec<Claim>, ids: &[DeliveryId]) -> bool {
+    let new: Vec<Claim> = ids.iter().filter_map(|id| claims.claim(*id)).collect();
+    let all = new.len() == ids.len();
+    if all {
+        taken.extend(new);
+    }
+    all
+}
+
+/// The index keys of a delivery in its state, with the arrival that goes with each.
+fn index_keys(
+    id: DeliveryId,
+    postback: PostbackNo,
+    group: GroupHash,
+    delivery: &Delivery,
+) -> impl Iterator<Item = (Vec<u8>, Option<Due>)> {
+    let (first, second) = match &delivery.state {
+        State::Scheduled { due } => {
+            let class = SendClass::of(delivery);
+            let arrival = Due { at: *due, id, postback, class };
+            (Some((keys::scheduled(postback, class, *due, id), Some(arrival))), None)
+        }
+        State::Waiting => (Some((keys::waiting(group, id), None)), None),
+        State::Held { reason: HoldReason::OriginalDead | HoldReason::OriginalUnknown } => {
+            (Some((keys::held(postback, id), None)), Some((keys::waiting(group, id), None)))
+        }
+        State::Held { .. } => (Some((keys::held(postback, id), None)), None),
+        State::Dead { .. } => (Some((keys::dead(postback, id), None)), None),
+        State::InFlight { .. } | State::Delivered { .. } | State::Cancelled { .. } | State::Superseded { .. } => {
+            (None, None)
+        }
+    };
+    first.into_iter().chain(second)
+}
