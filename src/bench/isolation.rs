@@ -87,6 +87,7 @@ fn request(number: usize, affiliate: usize, story: &str) -> Result<AcceptRequest
     Ok(AcceptRequest {
         event: Event { transaction_id, ..event },
         occurred_at_given: true,
+        click_dedupe: None,
         plan: vec![PlannedDelivery { postback, lane: None, order: OrderPolicy::default() }],
         source: "bench".into(),
     })

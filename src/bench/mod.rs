@@ -254,6 +254,7 @@ fn request(number: usize) -> Result<AcceptRequest, BenchError> {
     Ok(AcceptRequest {
         event: event(number, &affiliate)?,
         occurred_at_given: true,
+        click_dedupe: None,
         plan: vec![PlannedDelivery { postback, lane: None, order: OrderPolicy::default() }],
         source: "bench".into(),
     })
@@ -264,6 +265,7 @@ fn event(number: usize, affiliate: &str) -> Result<Event, BenchError> {
     let text = |name: &str, value: String| (name.to_owned(), value);
     Ok(Event {
         transaction_id: format!("dep-{number:012}").parse()?,
+        transaction_given: true,
         kind: "ftd".parse()?,
         affiliate_id: affiliate.parse()?,
         click_id: Some(format!("w7KJ9X2PQ8LM4N6R{number:016x}").parse()?),

@@ -11,7 +11,7 @@ use super::request::Draft;
 use super::secrets::{Declared, Secret};
 use super::section::Section;
 use super::signature;
-use crate::domain::event::nearest;
+use crate::domain::nearest::nearest;
 use crate::domain::request::{BodySource, RequestFault, RequestSource, RequestTemplate};
 use crate::domain::signature::{SignatureScheme, SignatureSource};
 use crate::domain::template::{Expression, Secrets, Syntax, Template};

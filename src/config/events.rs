@@ -1,6 +1,7 @@
 //! The event dictionary's file: `events.toml`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::item::{Item, quoted};
 use super::problem::Weight;
@@ -11,6 +12,11 @@ use crate::domain::id::EventType;
 
 /// Characters that a text parameter may have unless the dictionary says otherwise.
 const DEFAULT_MAX_LENGTH: usize = 256;
+
+/// How long the events of a click are the same, where nothing else is said, and what can be said.
+const DEFAULT_DEDUPE: Duration = Duration::from_hours(30 * 24);
+const MIN_DEDUPE: Duration = Duration::from_secs(1);
+const MAX_DEDUPE: Duration = Duration::from_hours(400 * 24);
 
 /// Reads the whole dictionary. A type with faults is in it all the same, so that postbacks may name it.
 pub(super) fn read(root: &Section<'_>) -> Dictionary {
@@ -50,9 +56,19 @@ fn rule(mut section: Section<'_>) -> TypeRule {
     let billable = section.get("billable").and_then(|item| item.boolean()).unwrap_or(false);
     let choices = [("never", Reverses::Never), ("may", Reverses::May), ("must", Reverses::Must)];
     let reverses = section.get("reverses").and_then(|item| item.choose(&choices)).unwrap_or_default();
+    let click_dedupe = section.section("dedupe").and_then(dedupe);
     let params = section.section("params").map(|section| params(&section)).unwrap_or_default();
     section.finish();
-    TypeRule { description, required, params, billable, reverses }
+    TypeRule { description, required, params, billable, reverses, click_dedupe }
+}
+
+/// What tells two events of a type apart: the transaction, or the click within a time.
+fn dedupe(mut section: Section<'_>) -> Option<Duration> {
+    let by = section.require("by", "use click_id; without this table events are told apart by their transaction_id");
+    let by_click = by.and_then(|item| item.choose(&[("click_id", true), ("transaction_id", false)])) == Some(true);
+    let within = section.get("within").and_then(|item| item.duration(MIN_DEDUPE..=MAX_DEDUPE));
+    section.finish();
+    by_click.then(|| within.unwrap_or(DEFAULT_DEDUPE))
 }
 
 fn field(item: &Item<'_>) -> Option<Field> {

@@ -13,7 +13,7 @@ use super::document::{Document, Place};
 use super::problem::{Report, Weight};
 use super::quantity;
 use super::section::Section;
-use crate::domain::event::nearest;
+use crate::domain::nearest::nearest;
 
 /// Most characters of a value that a message repeats.
 const MAX_QUOTED: usize = 80;

@@ -41,8 +41,8 @@ use std::sync::Arc;
 
 use crate::domain::affiliate::Affiliate;
 use crate::domain::dictionary::Dictionary;
-use crate::domain::event::nearest;
 use crate::domain::id::AffiliateId;
+use crate::domain::nearest::nearest;
 use crate::domain::plan::{Affiliates, MAX_DELIVERIES};
 use crate::ops::environment;
 use affiliate::Surroundings;

@@ -13,8 +13,9 @@ use super::request;
 use super::response;
 use super::secrets::Declared;
 use super::section::Section;
-use crate::domain::event::{Status, nearest};
+use crate::domain::event::Status;
 use crate::domain::id::{AffiliateId, EventType, LaneName, OfferId, PostbackName};
+use crate::domain::nearest::nearest;
 use crate::domain::postback::{
     OrderPolicy, OriginalDead, OriginalUnknown, OriginalUnsettled, Postback, Selection, Timeouts,
 };

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::document::{Document, Place};
 use super::item::{Item, quoted};
 use super::problem::{Report, Weight};
-use crate::domain::event::nearest;
+use crate::domain::nearest::nearest;
 
 /// A table, or several on top of each other.
 #[derive(Debug, Clone)]

@@ -101,7 +101,8 @@ impl Intake {
         }
         let plan = planned(&event, rules);
         let occurred_at_given = json.get("occurred_at").is_some_and(|at| !at.is_null());
-        Ok(AcceptRequest { event, occurred_at_given, plan, source: producer.name.clone() })
+        let click_dedupe = rules.dictionary.rule(&event.kind).and_then(|rule| rule.click_dedupe);
+        Ok(AcceptRequest { event, occurred_at_given, click_dedupe, plan, source: producer.name.clone() })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The event dictionary: which event types exist and what each may and must carry.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::id::EventType;
 
@@ -31,6 +32,9 @@ pub struct TypeRule {
     pub billable: bool,
     /// Whether it undoes another event.
     pub reverses: Reverses,
+    /// Events of this type may come without a transaction id: those of the same click are the same event within this
+    /// time of the first one's acceptance.
+    pub click_dedupe: Option<Duration>,
 }
 
 /// A field of an event that a type may require.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const EVENT_DIGITS: usize = 13;
@@ -262,6 +263,26 @@ name!(
     128,
     opaque
 );
+
+impl TransactionId {
+    /// A name for the transaction of an event that came without one. A click too long for it is named by its hash.
+    pub fn of_click(kind: &EventType, click: &ClickId) -> Self {
+        const ROOM: usize = 32;
+        let named = format!("click:{kind}:{click}");
+        if named.chars().count() + ROOM <= Self::LIMIT {
+            return Self(named);
+        }
+        let hash = hex::encode(Sha256::digest(click.as_str()));
+        let kind: String = kind.as_str().chars().take(ROOM - "click::".len()).collect();
+        Self(format!("click:{kind}:{hash}"))
+    }
+
+    /// The root of an order group for such transactions: one for each first event of a time of the click.
+    #[must_use]
+    pub fn opened_by(&self, first: EventId) -> Self {
+        Self(format!("{self}@{first}"))
+    }
+}
 
 /// Names one postback of one affiliate.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

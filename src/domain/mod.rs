@@ -9,6 +9,7 @@ pub mod dictionary;
 pub mod event;
 pub mod id;
 pub mod money;
+pub mod nearest;
 pub mod order;
 pub mod outcome;
 pub mod personal_data;

@@ -1,5 +1,7 @@
 //! What is asked of the outbox and what it answers: plain data.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -63,10 +65,20 @@ pub struct AcceptRequest {
     pub event: Event,
     /// Whether the sender gave `occurred_at`.
     pub occurred_at_given: bool,
+    /// How long an event without a transaction id is the same as an earlier one of its click.
+    pub click_dedupe: Option<Duration>,
     /// Its deliveries.
     pub plan: Vec<PlannedDelivery>,
     /// Who hands it in.
     pub source: String,
+}
+
+impl AcceptRequest {
+    /// Whether the time between it and an earlier event with the same dedupe key makes it another event.
+    pub(super) fn tells_apart(&self, earlier: &EventRecord, now: Timestamp) -> bool {
+        let passed = Duration::try_from(now.duration_since(earlier.accepted_at)).unwrap_or_default();
+        !self.event.transaction_given && self.click_dedupe.is_some_and(|within| passed >= within)
+    }
 }
 
 /// One delivery that an event leads to.

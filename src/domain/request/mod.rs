@@ -47,7 +47,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use self::url::UrlTemplate;
-use super::event::nearest;
+use super::nearest::nearest;
 use super::signature::{Placement, SignatureScheme, Unsigned};
 use super::template::encode::{self, Place};
 use super::template::{Delimiters, Environment, Expression, Scope, Secrets, Syntax, Template, View};

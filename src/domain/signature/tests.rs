@@ -12,6 +12,7 @@ const URL: &str = "https://a.example/pb?sid=1234567890&productid=1234&oid=098765
 fn event() -> Event {
     Event {
         transaction_id: TransactionId::parse("dep-1").unwrap(),
+        transaction_given: true,
         kind: EventType::parse("ftd").unwrap(),
         affiliate_id: AffiliateId::parse("acme").unwrap(),
         click_id: Some(ClickId::parse("c-1").unwrap()),

@@ -14,8 +14,8 @@ use super::error::TemplateError;
 use super::expression::{Argument, Word};
 use super::foreign;
 use super::value::{Kind, Value};
-use crate::domain::event::nearest;
 use crate::domain::money::{Amount, Currency};
+use crate::domain::nearest::nearest;
 
 /// Most decimals that `fixed` gives.
 const MAX_DECIMALS: u32 = 18;

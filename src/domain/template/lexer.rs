@@ -102,7 +102,7 @@ impl Lexer<'_> {
     fn with_aliases(&self, error: TemplateError) -> TemplateError {
         let TemplateError::UnknownName { name, hint } = error else { return error };
         let tokens = self.syntax.macros.keys().map(String::as_str);
-        let hint = match crate::domain::event::nearest(&name, tokens) {
+        let hint = match crate::domain::nearest::nearest(&name, tokens) {
             Some(near) if !hint.contains("did you mean") => format!("; did you mean {near:?}?"),
             _ => hint,
         };

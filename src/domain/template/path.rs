@@ -8,9 +8,10 @@ use secrecy::ExposeSecret;
 use super::error::{RenderError, TemplateError};
 use super::scope::{Environment, View};
 use super::value::{Kind, Value};
-use crate::domain::event::{Event, MAX_KEY_LENGTH, ParamValue, nearest};
+use crate::domain::event::{Event, MAX_KEY_LENGTH, ParamValue};
 use crate::domain::id::{ClickId, OfferId, TransactionId};
 use crate::domain::money::Currency;
+use crate::domain::nearest::nearest;
 
 /// Which names may be used: depends on where a template stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -299,7 +300,7 @@ impl Part {
         let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
         let optional = |value: Option<&'a str>| value.map_or(Value::Missing, text);
         match self {
-            Self::TransactionId => text(event.transaction_id.as_str()),
+            Self::TransactionId => event.operators_transaction_id().map_or(Value::Missing, |id| text(id.as_str())),
             Self::Type => text(event.kind.as_str()),
             Self::AffiliateId => text(event.affiliate_id.as_str()),
             Self::ClickId => optional(event.click_id.as_ref().map(ClickId::as_str)),

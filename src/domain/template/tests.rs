@@ -12,6 +12,7 @@ fn event() -> Event {
     let number = |text| ParamValue::Number(Amount::parse(text).unwrap());
     Event {
         transaction_id: TransactionId::parse("dep-1").unwrap(),
+        transaction_given: true,
         kind: EventType::parse("ftd").unwrap(),
         affiliate_id: AffiliateId::parse("acme").unwrap(),
         click_id: Some(ClickId::parse("C-1").unwrap()),

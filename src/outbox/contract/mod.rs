@@ -4,9 +4,10 @@
 //! reopened at any point, and the states seen afterwards are compared.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::domain::delivery::{Conclusion, DeadReason, DeliveredHow, HoldReason, StateKind};
@@ -47,13 +48,13 @@ mod sending;
 const DELIVERED: Conclusion = Conclusion::Delivered(DeliveredHow::Accepted);
 const DEAD: Conclusion = Conclusion::Dead(DeadReason::Exhausted);
 
-/// A clock that stands where it is put.
-#[derive(Debug)]
-struct FixedClock(Timestamp);
+/// A clock that stands where it is put, in seconds after [`now`].
+#[derive(Debug, Default)]
+struct ManualClock(AtomicI64);
 
-impl Clock for FixedClock {
+impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        self.0
+        now() + SignedDuration::from_secs(self.0.load(Ordering::SeqCst))
     }
 }
 
@@ -76,6 +77,7 @@ struct Story {
     place: Place,
     outbox: Option<Outbox>,
     engine: Option<Arc<dyn Engine>>,
+    clock: Arc<ManualClock>,
 }
 
 fn now() -> Timestamp {
@@ -85,6 +87,7 @@ fn now() -> Timestamp {
 fn event(transaction: &str, kind: &str, status: Status) -> Event {
     Event {
         transaction_id: TransactionId::parse(transaction).unwrap(),
+        transaction_given: true,
         kind: kind.parse().unwrap(),
         affiliate_id: "acme".parse().unwrap(),
         click_id: Some("c-1".parse().unwrap()),
@@ -129,16 +132,21 @@ fn attempt(lease: &Lease, outcome: Outcome) -> AttemptRecord {
 
 impl Story {
     fn on(place: Place) -> Self {
-        let mut story = Self { place, outbox: None, engine: None };
+        let mut story = Self { place, outbox: None, engine: None, clock: Arc::default() };
         story.open();
         story
     }
 
     fn open(&mut self) {
-        let options = Options { clock: Arc::new(FixedClock(now())), keep_free: None };
+        let options = Options { clock: Arc::clone(&self.clock) as _, keep_free: None };
         let engine = self.place.engine();
         self.outbox = Some(Outbox::open(Arc::clone(&engine), options).unwrap());
         self.engine = Some(engine);
+    }
+
+    /// Moves the clock forward.
+    fn pass(&self, time: Duration) {
+        self.clock.0.fetch_add(time.as_secs().cast_signed(), Ordering::SeqCst);
     }
 
     /// Changes a byte of a stored record behind the outbox's back.
@@ -160,7 +168,7 @@ impl Story {
     }
 
     async fn ingest(&self, event: Event, plan: Vec<PlannedDelivery>) -> Ingested {
-        let request = AcceptRequest { event, occurred_at_given: true, plan, source: "test".into() };
+        let request = AcceptRequest { occurred_at_given: true, ..request(event, plan) };
         self.outbox().accept(vec![request]).await.unwrap().remove(0).unwrap()
     }
 
@@ -216,6 +224,14 @@ impl Story {
         }
         found
     }
+}
+
+/// Events of a click without a transaction id are the same for this long.
+const CLICK_DEDUPE: Duration = Duration::from_hours(24);
+
+fn request(event: Event, plan: Vec<PlannedDelivery>) -> AcceptRequest {
+    let click_dedupe = Some(CLICK_DEDUPE);
+    AcceptRequest { event, occurred_at_given: false, click_dedupe, plan, source: "test".into() }
 }
 
 fn again(seconds: i64) -> Conclusion {

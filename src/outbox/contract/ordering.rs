@@ -190,8 +190,7 @@ async fn owners_with_the_same_names_of_transactions_do_not_meet(story: Story) {
 async fn a_group_takes_so_many_events_and_no_more(story: Story) {
     let plan = || to(&["a"], OrderPolicy::default());
     story.accept(event("t1", "ftd", Status::Approved), plan()).await;
-    let request = |event| AcceptRequest { event, occurred_at_given: true, plan: plan(), source: "test".into() };
-    let reversals = (1..=256).map(|number| request(reversal(&format!("r{number}"), "t1"))).collect();
+    let reversals = (1..=256).map(|number| request(reversal(&format!("r{number}"), "t1"), plan())).collect();
     let mut answers = story.outbox().accept(reversals).await.unwrap();
     let last = answers.pop().unwrap();
     assert!(matches!(last, Err(OutboxError::GroupFull { most: 256, .. })), "{last:?}");

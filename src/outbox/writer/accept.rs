@@ -28,14 +28,24 @@ impl Writer<'_> {
         let event = &request.event;
         let identity = keys::identity(event);
         let mut ids = self.view().get(&identity)?.unwrap_or_default();
+        let mut outdated = Vec::new();
         for id in event_ids(&ids) {
             let Some(first) = self.view().event(id)? else { continue };
             if same_identity(&first, event) {
+                if request.tells_apart(&first, now) {
+                    outdated.push(id);
+                    continue;
+                }
                 return Ok(self.known(id, &first, request));
             }
         }
+        if !outdated.is_empty() {
+            let current = event_ids(&ids).filter(|id| !outdated.contains(id));
+            ids = current.flat_map(|id| id.as_u64().to_be_bytes()).collect();
+        }
         let id = self.last_event.next(now);
-        let (root, mut related) = self.resolve_root(event)?;
+        let (root, mut related) =
+            if event.transaction_given { self.resolve_root(event)? } else { self.root_of_click(id, request, now)? };
         related.extend(self.adopt(event, &root)?);
         if related.events.len() >= MAX_GROUP_EVENTS {
             return Err(OutboxError::GroupFull { transaction: root, most: MAX_GROUP_EVENTS });
@@ -217,6 +227,7 @@ fn affiliates(planned: &[PlannedDelivery]) -> Vec<&AffiliateId> {
 fn same_identity(record: &EventRecord, event: &Event) -> bool {
     let first = &record.event;
     first.transaction_id == event.transaction_id
+        && first.transaction_given == event.transaction_given
         && first.affiliate_id == event.affiliate_id
         && first.kind == event.kind
         && first.status == event.status

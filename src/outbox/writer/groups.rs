@@ -9,7 +9,7 @@ use crate::domain::id::{AffiliateId, DeliveryId, EventId, TransactionId};
 use crate::domain::order::{Facts, Group, Member, Told};
 use crate::domain::record::Cause;
 use crate::outbox::keys::{self, GroupHash};
-use crate::outbox::model::{EventRecord, OutboxError, PostbackNo};
+use crate::outbox::model::{AcceptRequest, EventRecord, OutboxError, PostbackNo};
 pub(super) use crate::outbox::read::Related;
 
 /// The order group of some deliveries: one affiliate, the event's owner, one transaction.
@@ -57,6 +57,28 @@ impl Writer<'_> {
                 related.events.retain(|(_, record)| record.root() == transaction);
                 Ok((transaction.clone(), related))
             }
+        }
+    }
+
+    /// The root of the group of an event without a transaction id: that of earlier ones of its click, as long as they
+    /// are not told apart by the time between them, or a new one.
+    pub(super) fn root_of_click(
+        &self,
+        id: EventId,
+        request: &AcceptRequest,
+        now: Timestamp,
+    ) -> Result<(TransactionId, Related), OutboxError> {
+        let Event { transaction_id, affiliate_id, .. } = &request.event;
+        let earlier = self.view().related_of(transaction_id, affiliate_id)?;
+        let alike = |(_, record): &&(EventId, EventRecord)| {
+            record.event.transaction_id == *transaction_id && !request.tells_apart(record, now)
+        };
+        match earlier.events.iter().find(alike).map(|(_, record)| record.root().clone()) {
+            Some(root) => {
+                let related = self.related(&root, affiliate_id)?;
+                Ok((root, related))
+            }
+            None => Ok((transaction_id.opened_by(id), Related { events: Vec::new(), damaged: earlier.damaged })),
         }
     }
 

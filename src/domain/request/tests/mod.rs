@@ -22,6 +22,7 @@ pub(super) fn event() -> Event {
     let amount = |text| Some(Amount::parse(text).unwrap());
     Event {
         transaction_id: TransactionId::parse("dep-88121").unwrap(),
+        transaction_given: true,
         kind: EventType::parse("ftd").unwrap(),
         affiliate_id: AffiliateId::parse("acme").unwrap(),
         click_id: Some(ClickId::parse("c-77f3").unwrap()),

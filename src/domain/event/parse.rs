@@ -1,20 +1,17 @@
-//! An event: a conversion on the operator's side, parsed once and valid ever after.
-//!
-//! Parsing is the only validation there is. It reports every fault of an event at once, each with the
-//! JSON pointer of its place.
+//! Parsing: from JSON to an event, or to every fault of it at once.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::dictionary::{Dictionary, Field, ParamKind, ParamRule, Reverses, TypeRule};
-use super::id::{AffiliateId, ClickId, EventType, InvalidId, OfferId, TransactionId};
-use super::money::{Amount, Currency};
-use super::personal_data;
-use super::timestamp;
+use super::fault::{Fault, FaultCode, pointer};
+use super::{Event, ParamValue, Status};
+use crate::domain::dictionary::{Dictionary, Field, ParamKind, ParamRule, Reverses, TypeRule};
+use crate::domain::id::{AffiliateId, ClickId, EventType, InvalidId, OfferId, TransactionId};
+use crate::domain::money::{Amount, Currency};
+use crate::domain::nearest::nearest;
+use crate::domain::{personal_data, timestamp};
 
 /// Furthest `occurred_at` may lie ahead of our clock.
 pub const MAX_AHEAD: SignedDuration = SignedDuration::from_mins(5);
@@ -28,141 +25,6 @@ pub const MAX_PARAMS: usize = 50;
 pub const MAX_KEY_LENGTH: usize = 64;
 /// Most bytes of all texts of an event together; keeps its record well inside a page of the store.
 pub const MAX_EVENT_BYTES: usize = 12 * 1024;
-
-/// A conversion event, valid by construction.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
-    /// The operator's name of the transaction.
-    pub transaction_id: TransactionId,
-    /// What happened.
-    pub kind: EventType,
-    /// The affiliate whose player it was.
-    pub affiliate_id: AffiliateId,
-    /// The click that led to it.
-    pub click_id: Option<ClickId>,
-    /// The offer it belongs to.
-    pub offer_id: Option<OfferId>,
-    /// How far it is decided.
-    pub status: Status,
-    /// When it happened.
-    #[serde(with = "super::timestamp")]
-    pub occurred_at: Timestamp,
-    /// What the affiliate is paid.
-    pub payout: Option<Amount>,
-    /// What the operator took.
-    pub revenue: Option<Amount>,
-    /// The currency of both amounts.
-    pub currency: Option<Currency>,
-    /// The affiliate's own markers.
-    pub sub_ids: BTreeMap<String, String>,
-    /// The transaction that this event undoes.
-    pub reverses: Option<TransactionId>,
-    /// Further parameters that the dictionary allows.
-    pub params: BTreeMap<String, ParamValue>,
-}
-
-/// How far a conversion is decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// Not yet decided.
-    Pending,
-    /// Counts.
-    #[default]
-    Approved,
-    /// Does not count.
-    Rejected,
-}
-
-impl Status {
-    /// Every status.
-    pub const ALL: [Self; 3] = [Self::Pending, Self::Approved, Self::Rejected];
-
-    /// The status as it stands in an event.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Approved => "approved",
-            Self::Rejected => "rejected",
-        }
-    }
-}
-
-/// The value of a parameter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ParamValue {
-    /// Text.
-    Text(String),
-    /// A whole or decimal number, exact.
-    Number(Amount),
-    /// True or false.
-    Boolean(bool),
-}
-
-impl ParamValue {
-    /// The value as JSON; numbers keep every digit.
-    pub fn to_json(&self) -> Value {
-        match self {
-            Self::Text(text) => Value::String(text.clone()),
-            Self::Number(number) => exact_number(*number),
-            Self::Boolean(value) => Value::Bool(*value),
-        }
-    }
-}
-
-impl fmt::Display for ParamValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => f.write_str(text),
-            Self::Number(number) => number.fmt(f),
-            Self::Boolean(value) => value.fmt(f),
-        }
-    }
-}
-
-/// A JSON number with exactly the digits of the amount.
-pub fn exact_number(amount: Amount) -> Value {
-    serde_json::from_str(&amount.to_string()).unwrap_or(Value::Null)
-}
-
-/// One thing wrong with an event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fault {
-    /// JSON pointer (RFC 6901) of the place in the event.
-    pub pointer: String,
-    /// A stable name of the kind of fault.
-    pub code: FaultCode,
-    /// What is wrong and how to put it right.
-    pub detail: String,
-}
-
-/// Kinds of faults, stable for programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FaultCode {
-    /// The event, or a part of it, has the wrong JSON type.
-    WrongType,
-    /// A field that must be there is not.
-    Missing,
-    /// A field that events do not have.
-    UnknownField,
-    /// A type that the dictionary does not have.
-    UnknownType,
-    /// An affiliate that the configuration does not have.
-    UnknownAffiliate,
-    /// Not an ISO 4217 currency.
-    UnknownCurrency,
-    /// A parameter that the dictionary does not allow for the type.
-    UnknownParameter,
-    /// A value out of its bounds or form.
-    InvalidValue,
-    /// More text or entries than an event may hold.
-    TooLarge,
-    /// A value that looks like personal data.
-    PersonalData,
-    /// `reverses` where the type reverses nothing.
-    NotAReversal,
-}
 
 /// What an event is checked against.
 #[derive(Clone, Copy)]
@@ -195,56 +57,6 @@ impl Event {
             _ => Err(reader.faults),
         }
     }
-
-    /// The event as the JSON that it was accepted as, defaults filled in.
-    pub fn to_json(&self) -> Value {
-        let text = |value: &dyn fmt::Display| Value::String(value.to_string());
-        let optional = |value: Option<&dyn fmt::Display>| value.map_or(Value::Null, text);
-        let mut fields = Map::new();
-        let mut put = |name: &str, value: Value| fields.insert(name.into(), value);
-        put("transaction_id", text(&self.transaction_id));
-        put("type", text(&self.kind));
-        put("affiliate_id", text(&self.affiliate_id));
-        put("click_id", optional(self.click_id.as_ref().map(|v| v as _)));
-        put("offer_id", optional(self.offer_id.as_ref().map(|v| v as _)));
-        put("status", self.status.name().into());
-        put("occurred_at", text(&self.occurred_at));
-        put("payout", optional(self.payout.as_ref().map(|v| v as _)));
-        put("revenue", optional(self.revenue.as_ref().map(|v| v as _)));
-        put("currency", optional(self.currency.as_ref().map(|v| v as _)));
-        put("sub_ids", self.sub_ids.iter().map(|(k, v)| (k.clone(), Value::String(v.clone()))).collect());
-        put("reverses", optional(self.reverses.as_ref().map(|v| v as _)));
-        put("params", self.params.iter().map(|(k, v)| (k.clone(), v.to_json())).collect());
-        Value::Object(fields)
-    }
-
-    /// The transaction whose order group the event joins by itself: the one it reverses, or its own.
-    pub fn group_transaction(&self) -> &TransactionId {
-        self.reverses.as_ref().unwrap_or(&self.transaction_id)
-    }
-
-    /// Names of the fields in which two events with the same dedupe key differ.
-    ///
-    /// A difference in `occurred_at` counts only where the sender gave it; a default of "now" does not
-    /// make a retry of the same request a conflict. `given_occurred_at` says whether `self` was given one.
-    pub fn differences(&self, first: &Event, given_occurred_at: bool) -> Vec<&'static str> {
-        let mut names = Vec::new();
-        let mut compare = |name, same: bool| {
-            if !same {
-                names.push(name);
-            }
-        };
-        compare("click_id", self.click_id == first.click_id);
-        compare("offer_id", self.offer_id == first.offer_id);
-        compare("occurred_at", !given_occurred_at || self.occurred_at == first.occurred_at);
-        compare("payout", self.payout == first.payout);
-        compare("revenue", self.revenue == first.revenue);
-        compare("currency", self.currency == first.currency);
-        compare("sub_ids", self.sub_ids == first.sub_ids);
-        compare("reverses", self.reverses == first.reverses);
-        compare("params", self.params == first.params);
-        names
-    }
 }
 
 /// The names an event's fields have.
@@ -274,11 +86,12 @@ impl<'a> Reader<'a> {
     fn event(&mut self) -> Option<Event> {
         self.check_names();
         self.check_size();
-        let transaction_id = self.required_name("transaction_id", TransactionId::parse);
         let kind = self.required_name("type", EventType::parse);
         let affiliate_id = self.affiliate_id();
         let rule = kind.as_ref().and_then(|kind| self.type_rule(kind));
         let click_id = self.optional_name("click_id", ClickId::parse);
+        let transaction_given = self.get("transaction_id").is_some();
+        let transaction_id = self.transaction_id(kind.as_ref(), click_id.as_ref(), rule);
         let offer_id = self.optional_name("offer_id", OfferId::parse);
         let status = self.status();
         let occurred_at = self.occurred_at();
@@ -294,6 +107,7 @@ impl<'a> Reader<'a> {
         let params = self.params(rule);
         Some(Event {
             transaction_id: transaction_id?,
+            transaction_given,
             kind: kind?,
             affiliate_id: affiliate_id?,
             click_id,
@@ -363,6 +177,24 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// The transaction's name, or one made of type and click where the type allows that.
+    fn transaction_id(
+        &mut self,
+        kind: Option<&EventType>,
+        click: Option<&ClickId>,
+        rule: Option<&TypeRule>,
+    ) -> Option<TransactionId> {
+        let by_click = rule.is_some_and(|rule| rule.click_dedupe.is_some());
+        if !by_click || self.get("transaction_id").is_some() {
+            return self.required_name("transaction_id", TransactionId::parse);
+        }
+        if self.get("click_id").is_none() {
+            let detail = "is required of an event without a transaction_id: it tells it apart from others";
+            self.fault("/click_id", FaultCode::Missing, detail);
+        }
+        Some(TransactionId::of_click(kind?, click?))
     }
 
     fn personal_data(&mut self, pointer: &str, kind: personal_data::Kind) {
@@ -532,8 +364,10 @@ impl<'a> Reader<'a> {
 
     fn check_required(&mut self, rule: &TypeRule) {
         for field in &rule.required {
-            if self.get(field.name()).is_none() {
-                self.fault(&pointer(&[field.name()]), FaultCode::Missing, "is required for events of this type");
+            let pointer = pointer(&[field.name()]);
+            let known = self.faults.iter().any(|fault| fault.pointer == pointer);
+            if self.get(field.name()).is_none() && !known {
+                self.fault(&pointer, FaultCode::Missing, "is required for events of this type");
             }
         }
         let needs_money = rule.required.contains(&Field::Payout) || rule.required.contains(&Field::Revenue);
@@ -614,27 +448,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A JSON pointer of RFC 6901 to the place named by its steps.
-pub fn pointer(steps: &[&str]) -> String {
-    let mut pointer = String::new();
-    for step in steps {
-        pointer.push('/');
-        pointer.push_str(&step.replace('~', "~0").replace('/', "~1"));
-    }
-    pointer
-}
-
-/// The candidate most like a mistyped name, if one is near enough to be meant.
-pub fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    const NEAR: f64 = 0.8;
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(likeness, _)| *likeness >= NEAR)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
-}
-
 fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -653,148 +466,5 @@ fn text_size(value: &Value) -> usize {
         Value::String(text) => text.len(),
         Value::Array(values) => values.iter().map(text_size).sum(),
         Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + text_size(value)).sum(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-    use std::collections::BTreeSet;
-
-    fn dictionary() -> Dictionary {
-        let text = ParamRule { kind: ParamKind::Text, max_length: 2, required: false, personal_data: false };
-        let ftd = TypeRule {
-            description: "first deposit".into(),
-            required: BTreeSet::from([Field::ClickId, Field::Payout]),
-            params: BTreeMap::from([("country".into(), text)]),
-            billable: true,
-            reverses: Reverses::Never,
-        };
-        let reversed = TypeRule { required: BTreeSet::new(), reverses: Reverses::Must, ..ftd.clone() };
-        Dictionary {
-            types: BTreeMap::from([
-                (EventType::parse("ftd").unwrap(), ftd),
-                (EventType::parse("ftd_reversed").unwrap(), reversed),
-            ]),
-        }
-    }
-
-    fn now() -> Timestamp {
-        "2026-11-20T10:00:00Z".parse().unwrap()
-    }
-
-    fn parse(json: &Value) -> Result<Event, Vec<Fault>> {
-        let dictionary = dictionary();
-        let knows = |id: &AffiliateId| id.as_str() == "acme";
-        Event::parse(json, Rules { dictionary: &dictionary, knows_affiliate: &knows, now: now() })
-    }
-
-    fn valid() -> Value {
-        json!({
-            "transaction_id": "dep-1", "type": "ftd", "affiliate_id": "acme", "click_id": "c-1",
-            "payout": "120.00", "currency": "EUR", "params": {"country": "DE"}, "sub_ids": {"sub1": "x"},
-        })
-    }
-
-    fn faults(change: impl FnOnce(&mut Map<String, Value>)) -> Vec<(String, FaultCode)> {
-        let mut json = valid();
-        change(json.as_object_mut().unwrap());
-        parse(&json).unwrap_err().into_iter().map(|f| (f.pointer, f.code)).collect()
-    }
-
-    #[test]
-    fn a_valid_event_keeps_its_values() {
-        let event = parse(&valid()).unwrap();
-        assert_eq!(event.payout.unwrap().to_string(), "120.00");
-        assert_eq!(event.status, Status::Approved);
-        assert_eq!(event.occurred_at, now());
-        let again = parse(&event.to_json()).unwrap();
-        assert_eq!(again, event);
-    }
-
-    #[test]
-    fn json_numbers_are_exact() {
-        let json: Value = serde_json::from_str(&valid().to_string().replace("\"120.00\"", "0.10")).unwrap();
-        assert_eq!(parse(&json).unwrap().payout.unwrap().to_string(), "0.10");
-    }
-
-    #[test]
-    fn every_fault_is_reported_at_once() {
-        let found = faults(|event| {
-            event.remove("click_id");
-            event.insert("clickid".into(), json!("c-1"));
-            event.insert("type".into(), json!("ftdd"));
-            event.insert("affiliate_id".into(), json!("nobody"));
-            event.insert("payout".into(), json!("12,34"));
-            event.insert("currency".into(), json!("eur"));
-            event.insert("status".into(), json!("Approved"));
-            event.insert("occurred_at".into(), json!("2026-11-20T10:05:01Z"));
-        });
-        let expected = [
-            ("/clickid", FaultCode::UnknownField),
-            ("/affiliate_id", FaultCode::UnknownAffiliate),
-            ("/type", FaultCode::UnknownType),
-            ("/status", FaultCode::InvalidValue),
-            ("/occurred_at", FaultCode::InvalidValue),
-            ("/payout", FaultCode::InvalidValue),
-            ("/currency", FaultCode::UnknownCurrency),
-        ];
-        assert_eq!(found, expected.map(|(p, c)| (p.to_owned(), c)));
-    }
-
-    #[test]
-    fn what_the_type_requires_must_be_there() {
-        let found = faults(|event| {
-            event.remove("click_id");
-            event.remove("payout");
-            event.remove("currency");
-        });
-        let expected = ["/click_id", "/payout", "/currency"].map(|p| (p.to_owned(), FaultCode::Missing));
-        assert_eq!(found, expected);
-        assert_eq!(faults(|e| drop(e.remove("currency"))), [("/currency".to_owned(), FaultCode::Missing)]);
-    }
-
-    #[test]
-    fn reversals_name_their_original_and_others_do_not() {
-        let named = |e: &mut Map<String, Value>| drop(e.insert("reverses".into(), json!("dep-0")));
-        assert_eq!(faults(named), [("/reverses".to_owned(), FaultCode::NotAReversal)]);
-        let unnamed = |e: &mut Map<String, Value>| drop(e.insert("type".into(), json!("ftd_reversed")));
-        assert_eq!(faults(unnamed), [("/reverses".to_owned(), FaultCode::Missing)]);
-    }
-
-    #[test]
-    fn parameters_follow_the_dictionary() {
-        let set = |value: Value| move |e: &mut Map<String, Value>| drop(e.insert("params".into(), value));
-        assert_eq!(faults(set(json!({"contry": "DE"}))), [("/params/contry".to_owned(), FaultCode::UnknownParameter)]);
-        assert_eq!(faults(set(json!({"country": "DEU"}))), [("/params/country".to_owned(), FaultCode::TooLarge)]);
-        assert_eq!(faults(set(json!({"country": 1}))), [("/params/country".to_owned(), FaultCode::WrongType)]);
-        assert_eq!(faults(set(json!([]))), [("/params".to_owned(), FaultCode::WrongType)]);
-    }
-
-    #[test]
-    fn personal_data_is_refused_wherever_it_hides() {
-        let sub = |e: &mut Map<String, Value>| drop(e.insert("sub_ids".into(), json!({"a": "jo@example.com"})));
-        assert_eq!(faults(sub), [("/sub_ids/a".to_owned(), FaultCode::PersonalData)]);
-        let click = |e: &mut Map<String, Value>| drop(e.insert("click_id".into(), json!("jo@example.com")));
-        assert_eq!(faults(click), [("/click_id".to_owned(), FaultCode::PersonalData)]);
-    }
-
-    #[test]
-    fn events_that_would_not_fit_a_record_are_refused() {
-        let big: Map<String, Value> = (0..30).map(|i| (format!("s{i}"), json!("x".repeat(500)))).collect();
-        let found = faults(|e| drop(e.insert("sub_ids".into(), Value::Object(big))));
-        assert_eq!(found, [(String::new(), FaultCode::TooLarge)]);
-    }
-
-    #[test]
-    fn differences_name_the_fields() {
-        let first = parse(&valid()).unwrap();
-        let mut json = valid();
-        json["payout"] = json!("121.00");
-        json["occurred_at"] = json!("2026-11-20T09:00:00Z");
-        let second = parse(&json).unwrap();
-        assert_eq!(second.differences(&first, true), ["occurred_at", "payout"]);
-        assert_eq!(second.differences(&first, false), ["payout"]);
     }
 }
