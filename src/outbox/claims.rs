@@ -36,6 +36,12 @@ impl Claims {
     }
 }
 
+impl Claim {
+    pub(crate) fn id(&self) -> DeliveryId {
+        self.id
+    }
+}
+
 impl Drop for Claim {
     fn drop(&mut self) {
         self.claims.lock().remove(&self.id);

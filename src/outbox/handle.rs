@@ -10,18 +10,18 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::arrivals::{Arrivals, Due, SendClass};
-use super::claims::{Claim, Claims};
+use super::claims::Claims;
 use super::commit::{self, Accepting, Failure, MAX_PENDING_GROUPS, Request, Shared, Window, WindowRequest};
 use super::engine::{Batch, Engine};
+use super::lease::{Begun, Lease};
 use super::model::{
-    AcceptRequest, Accepted, EventRecord, Ingested, OrderRefused, OrderRequest, OutboxError, Pause, PlannedDelivery,
-    PostbackNo, Settlement,
+    AcceptRequest, Accepted, Ingested, OrderRefused, OrderRequest, OutboxError, Pause, PlannedDelivery, PostbackNo,
+    Settlement,
 };
 use super::read::{Mirror, Reader, SharedMirror};
-use super::writer::{GroupKey, Writer};
+use super::writer::Writer;
 use super::{codec, keys};
 use crate::domain::delivery::{Delivery, State};
-use crate::domain::event::Event;
 use crate::domain::id::{DeliveryId, EventId, PostbackRef};
 use crate::ops::clock::SharedClock;
 
@@ -57,84 +57,6 @@ pub struct Outbox {
 /// Waits for the commit threads once the last handle is gone.
 #[derive(Debug, Default)]
 struct Threads(std::sync::Mutex<Vec<JoinHandle<()>>>);
-
-/// The right to attempt one delivery; nobody else can send or change it meanwhile.
-#[derive(Debug)]
-pub struct Lease {
-    id: DeliveryId,
-    claim: Claim,
-    record: Arc<EventRecord>,
-    postback: PostbackNo,
-    before: Delivery,
-    next_entry: u32,
-    group: GroupKey,
-    intent: bool,
-    original: Option<Event>,
-}
-
-/// What came of asking for a lease.
-#[derive(Debug)]
-pub enum Begun {
-    /// It is granted.
-    Leased(Box<Lease>),
-    /// The delivery is being sent or changed at this moment; ask again.
-    Busy,
-    /// The delivery is not scheduled (any more).
-    NotScheduled,
-}
-
-impl Begun {
-    /// The lease, where it was granted.
-    pub fn leased(self) -> Option<Lease> {
-        match self {
-            Self::Leased(lease) => Some(*lease),
-            Self::Busy | Self::NotScheduled => None,
-        }
-    }
-}
-
-impl Lease {
-    /// The delivery.
-    pub fn id(&self) -> DeliveryId {
-        self.id
-    }
-
-    /// Its event.
-    pub fn record(&self) -> &Arc<EventRecord> {
-        &self.record
-    }
-
-    /// The event that it reverses.
-    pub fn original(&self) -> Option<&Event> {
-        self.original.as_ref()
-    }
-
-    /// The delivery as it stood when the lease was taken.
-    pub fn before(&self) -> &Delivery {
-        &self.before
-    }
-
-    /// The postback's number.
-    pub fn postback_no(&self) -> PostbackNo {
-        self.postback
-    }
-
-    pub(super) fn next_entry(&self) -> u32 {
-        self.next_entry
-    }
-
-    pub(super) fn group(&self) -> &GroupKey {
-        &self.group
-    }
-
-    pub(super) fn has_intent(&self) -> bool {
-        self.intent
-    }
-
-    pub(super) fn into_claim(self) -> Claim {
-        self.claim
-    }
-}
 
 impl Outbox {
     /// Opens an outbox over an engine: reads what it must, notes interrupted attempts, starts its threads.
@@ -248,7 +170,7 @@ impl Outbox {
     /// When the store cannot be read or a record is damaged.
     pub fn begin(&self, id: DeliveryId) -> Result<Begun, OutboxError> {
         let Some(claim) = self.claims.claim(id) else { return Ok(Begun::Busy) };
-        Ok(self.lease(id, claim)?.map_or(Begun::NotScheduled, |lease| Begun::Leased(Box::new(lease))))
+        Ok(Lease::take(&self.reader, id, claim)?.map_or(Begun::NotScheduled, |lease| Begun::Leased(Box::new(lease))))
     }
 
     /// Takes the right to attempt a delivery whose turn it is. One that has been scheduled anew since, for
@@ -258,26 +180,11 @@ impl Outbox {
     /// When the store cannot be read or a record is damaged.
     pub fn begin_due(&self, due: Due) -> Result<Begun, OutboxError> {
         let begun = self.begin(due.id)?;
-        let meant = |lease: &Lease| lease.before.state == State::Scheduled { due: due.at };
+        let meant = |lease: &Lease| lease.before().state == State::Scheduled { due: due.at };
         Ok(match begun {
             Begun::Leased(lease) if !meant(&lease) => Begun::NotScheduled,
             begun => begun,
         })
-    }
-
-    fn lease(&self, id: DeliveryId, claim: Claim) -> Result<Option<Lease>, OutboxError> {
-        let Some(record) = self.reader.event(id.event)? else { return Ok(None) };
-        let Some((next_entry, before)) = self.reader.view().standing(id, &record)? else { return Ok(None) };
-        if !matches!(before.state, State::Scheduled { .. }) {
-            return Ok(None);
-        }
-        let Some(postback) = record.entry(id).map(|entry| entry.postback) else { return Ok(None) };
-        let Some(name) = self.reader.postback(postback) else { return Ok(None) };
-        let (owner, root) = (record.event.affiliate_id.clone(), record.root().clone());
-        let group = GroupKey { affiliate: name.affiliate, owner, root };
-        let original = self.reader.original_of(&record.event)?;
-        let record = Arc::new(record);
-        Ok(Some(Lease { id, claim, record, postback, before, next_entry, group, intent: false, original }))
     }
 
     /// Makes the intent to send durable, so that a crash during the attempt is known as one. `false` where an earlier
@@ -286,9 +193,10 @@ impl Outbox {
     /// # Errors
     /// When the outbox has stopped.
     pub async fn intend(&self, lease: &mut Lease) -> Result<bool, OutboxError> {
-        let id = lease.id;
-        lease.intent = self.ask(|answer| Request::Intend(id, answer)).await?;
-        Ok(lease.intent)
+        let id = lease.id();
+        let noted = self.ask(|answer| Request::Intend(id, answer)).await?;
+        lease.set_intent(noted);
+        Ok(noted)
     }
 
     /// Carries out an operator's order about one delivery; returns once it is durable.
@@ -423,7 +331,7 @@ fn check_format(engine: &dyn Engine) -> Result<(), OutboxError> {
     }
 }
 
-fn load_mirror(engine: &dyn Engine) -> Result<Mirror, OutboxError> {
+pub(super) fn load_mirror(engine: &dyn Engine) -> Result<Mirror, OutboxError> {
     let mut mirror = Mirror::default();
     let pairs = |space| {
         let prefix = keys::space(space);
@@ -456,14 +364,19 @@ fn load_mirror(engine: &dyn Engine) -> Result<Mirror, OutboxError> {
     Ok(mirror)
 }
 
-fn last_event(engine: &dyn Engine) -> Result<EventId, OutboxError> {
+pub(super) fn last_event(engine: &dyn Engine) -> Result<EventId, OutboxError> {
     let prefix = keys::space(keys::EVENTS);
     let last = engine.scan_back(Bound::Included(prefix.clone()), keys::prefix_end(&prefix)).next().transpose()?;
     Ok(last.and_then(|(key, _)| keys::parse_event(&key)).unwrap_or(EventId::MIN))
 }
 
 /// Holds what was being sent, when the daemon died, to receivers that do not recognise duplicates.
-fn recover(engine: &dyn Engine, mirror: &SharedMirror, claims: &Claims, now: Timestamp) -> Result<(), OutboxError> {
+pub(super) fn recover(
+    engine: &dyn Engine,
+    mirror: &SharedMirror,
+    claims: &Claims,
+    now: Timestamp,
+) -> Result<(), OutboxError> {
     let prefix = keys::space(keys::INTENTS);
     let intents = engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix));
     let intents = intents.collect::<Result<Vec<_>, _>>()?;

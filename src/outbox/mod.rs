@@ -13,6 +13,7 @@ mod commit;
 mod engine;
 mod handle;
 mod keys;
+mod lease;
 mod memory;
 mod model;
 mod read;
@@ -22,7 +23,8 @@ mod writer;
 pub use arrivals::{Arrivals, Due, SendClass};
 pub use commit::Window;
 pub use engine::{Batch, Engine, EngineError, Pair, Pairs};
-pub use handle::{Begun, Lease, Options, Outbox, free_bytes};
+pub use handle::{Options, Outbox, free_bytes};
+pub use lease::{Begun, Lease};
 pub use memory::MemoryEngine;
 pub use model::{
     AcceptRequest, Accepted, Conflict, Counts, DeliveryView, EventRecord, HistoryView, Ingested, Order, OrderRefused,
@@ -33,3 +35,5 @@ pub use sled::SledEngine;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod model_check;

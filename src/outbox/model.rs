@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::engine::EngineError;
-use super::handle::Lease;
+use super::lease::Lease;
 use crate::domain::delivery::{Conclusion, Delivery, IllegalTransition, StateKind};
 use crate::domain::event::Event;
 use crate::domain::id::{DeliveryId, EventId, LaneName, PostbackRef, TransactionId};

@@ -3,17 +3,19 @@
 //! An order group is everything that one affiliate is told about one transaction and about what reverses it.
 //! Within a lane of it, deliveries of a later event wait for those of earlier events. A reversal waits for its
 //! original in every lane. One that was handed in before its original steps back behind it, unless it has gone
-//! out already.
+//! out already. Whoever waits waits for what has a place before it, so that nobody can wait for each other.
 //!
 //! Knows nothing of how a group is stored. [`Group::gate`] decides for one delivery, [`Group::follow`] finds out
 //! what a change in the group leads to.
 
 mod follow;
+mod sequence;
 #[cfg(test)]
 mod tests;
 
 pub use follow::Consequence;
 
+use self::sequence::Places;
 use super::delivery::{CancelReason, Delivery, HoldReason, State, StateKind};
 use super::event::Event;
 use super::id::{DeliveryId, EventId, EventType, LaneName, TransactionId};
@@ -24,6 +26,8 @@ use super::postback::{OrderPolicy, OriginalDead, OriginalUnknown, OriginalUnsett
 #[derive(Debug, Clone, Default)]
 pub struct Group {
     events: Vec<Told>,
+    /// The places of the events, in the same order.
+    places: Vec<Places>,
 }
 
 /// One event of an order group.
@@ -144,13 +148,15 @@ impl Group {
     /// A group of some events.
     pub fn new(mut events: Vec<Told>) -> Self {
         events.sort_by_key(|event| event.id);
-        Self { events }
+        let places = sequence::places(&events);
+        Self { events, places }
     }
 
     /// Adds an event.
     pub fn add(&mut self, event: Told) {
         let place = self.events.partition_point(|other| other.id < event.id);
         self.events.insert(place, event);
+        self.places = sequence::places(&self.events);
     }
 
     /// Every delivery of the group.
@@ -180,7 +186,8 @@ impl Group {
     /// before it, but only what its own postback was told, or was not, decides whether there is anything to reverse.
     pub fn gate(&self, id: DeliveryId) -> Gate {
         let Some((event, member)) = self.find(id) else { return Gate::Open };
-        let originals = self.originals(event);
+        let place = self.place(event, member);
+        let originals = self.originals(event, place);
         let own = || originals.iter().flat_map(|event| &event.members).filter(|m| m.postback == member.postback);
         let policy = member.policy;
         if policy.original_unsettled == OriginalUnsettled::CancelBoth
@@ -188,7 +195,8 @@ impl Group {
         {
             return Gate::CancelBoth(unsent);
         }
-        if self.has_to_wait(event, member, &originals) {
+        let unsettled_original = originals.iter().any(|original| original.members.iter().any(Member::is_unsettled));
+        if unsettled_original || self.has_to_wait(event, member, place) {
             return Gate::Wait;
         }
         if event.facts.reverses.is_none() {
@@ -244,42 +252,31 @@ impl Group {
         Some((event, event.members.iter().find(|member| member.id == id)?))
     }
 
-    /// The events that one undoes: those accepted before it or, where there is none, those that came late.
-    fn originals(&self, event: &Told) -> Vec<&Told> {
+    fn places_of(&self, event: &Told) -> Places {
+        let index = self.events.binary_search_by_key(&event.id, |event| event.id).unwrap_or(usize::MAX);
+        self.places.get(index).copied().unwrap_or_default()
+    }
+
+    /// A delivery's place among all: where its event belongs or, once it has gone out, where it was accepted.
+    fn place(&self, event: &Told, member: &Member) -> usize {
+        let places = self.places_of(event);
+        if member.may_step_back() { places.told } else { places.accepted }
+    }
+
+    /// The events that one undoes and that have a place before it.
+    fn originals(&self, event: &Told, place: usize) -> Vec<&Told> {
         if event.facts.reverses.is_none() {
             return Vec::new();
         }
-        let undone = || self.events.iter().filter(|other| other.id != event.id && event.facts.undoes(&other.facts));
-        if undone().any(|other| other.id < event.id) {
-            undone().filter(|other| other.id < event.id).collect()
-        } else {
-            undone().collect()
-        }
+        let before = |other: &&Told| other.id != event.id && self.places_of(other).told < place;
+        self.events.iter().filter(|other| event.facts.undoes(&other.facts)).filter(before).collect()
     }
 
-    fn has_to_wait(&self, event: &Told, member: &Member, originals: &[&Told]) -> bool {
-        let unsettled_original = originals
-            .iter()
-            .filter(|original| !self.stands_behind(original, event.id, self.events.len()))
-            .any(|original| original.members.iter().any(Member::is_unsettled));
-        unsettled_original
-            || self.events.iter().take_while(|earlier| earlier.id < event.id).any(|earlier| {
-                let in_lane = |other: &&Member| other.lane == member.lane && other.is_unsettled();
-                let mut unsettled = earlier.members.iter().filter(in_lane).peekable();
-                unsettled.peek().is_some()
-                    && (unsettled.any(|other| !other.may_step_back())
-                        || !self.stands_behind(earlier, event.id, self.events.len()))
-            })
-    }
-
-    /// Whether an event, by itself or through what it undoes, undoes one that came later. The depth bounds the
-    /// search where events undo each other in a circle.
-    fn stands_behind(&self, event: &Told, later: EventId, depth: usize) -> bool {
-        event.id < later
-            && depth > 0
-            && self.originals(event).iter().any(|original| {
-                original.id == later || (original.id > event.id && self.stands_behind(original, later, depth - 1))
-            })
+    fn has_to_wait(&self, event: &Told, member: &Member, place: usize) -> bool {
+        self.events.iter().filter(|other| other.id != event.id).any(|other| {
+            let in_lane = |m: &&Member| m.lane == member.lane && m.is_unsettled();
+            other.members.iter().filter(in_lane).any(|m| self.place(other, m) < place)
+        })
     }
 }
 

@@ -44,9 +44,8 @@ impl Writer<'_> {
             ids = current.flat_map(|id| id.as_u64().to_be_bytes()).collect();
         }
         let id = self.last_event.next(now);
-        let (root, mut related) =
+        let (root, related) =
             if event.transaction_given { self.resolve_root(event)? } else { self.root_of_click(id, request, now)? };
-        related.extend(self.adopt(event, &root)?);
         if related.events.len() >= MAX_GROUP_EVENTS {
             return Err(OutboxError::GroupFull { transaction: root, most: MAX_GROUP_EVENTS });
         }
@@ -120,14 +119,11 @@ impl Writer<'_> {
         let Incoming { id, mut record, related, now } = incoming;
         let (owner, root) = (record.event.affiliate_id.clone(), record.root().clone());
         let mut groups: Vec<(GroupKey, Group)> = Vec::new();
-        for affiliate in affiliates(planned) {
-            let key = GroupKey { affiliate: affiliate.clone(), owner: owner.clone(), root: root.clone() };
+        for affiliate in self.affiliates(planned, related) {
+            let members = self.members_to_be(id, planned, &affiliate)?;
+            let key = GroupKey { affiliate, owner: owner.clone(), root: root.clone() };
             let mut group = self.group(&key, related.events.iter().filter(|(other, _)| *other != id))?;
-            group.add(Told {
-                id,
-                facts: Facts::of(&record.event),
-                members: self.members_to_be(id, planned, affiliate)?,
-            });
+            group.add(Told { id, facts: Facts::of(&record.event), members });
             groups.push((key, group));
         }
         for (ordinal, planned) in (0_u16..).zip(planned) {
@@ -186,6 +182,20 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// The affiliates of a plan and of the events it is related to, each once: also those that are not told of an event
+    /// may have waited for it.
+    fn affiliates(&self, planned: &[PlannedDelivery], related: &Related) -> Vec<AffiliateId> {
+        let mut affiliates: Vec<AffiliateId> = Vec::new();
+        let planned = planned.iter().map(|planned| planned.postback.affiliate.clone());
+        let entries = related.events.iter().flat_map(|(_, record)| &record.plan);
+        for affiliate in planned.chain(entries.filter_map(|entry| Some(self.name(entry.postback)?.affiliate))) {
+            if !affiliates.contains(&affiliate) {
+                affiliates.push(affiliate);
+            }
+        }
+        affiliates
+    }
+
     /// The deliveries planned for an affiliate, before it is decided how they stand.
     fn members_to_be(
         &mut self,
@@ -210,18 +220,6 @@ impl Writer<'_> {
 
 fn at_rest(state: State) -> Delivery {
     Delivery { state, made: 0, spent: 0 }
-}
-
-/// The affiliates of a plan, each once.
-fn affiliates(planned: &[PlannedDelivery]) -> Vec<&AffiliateId> {
-    let mut affiliates: Vec<&AffiliateId> = Vec::new();
-    for planned in planned {
-        if affiliates.last() != Some(&&planned.postback.affiliate) && !affiliates.contains(&&planned.postback.affiliate)
-        {
-            affiliates.push(&planned.postback.affiliate);
-        }
-    }
-    affiliates
 }
 
 fn same_identity(record: &EventRecord, event: &Event) -> bool {

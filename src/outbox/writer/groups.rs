@@ -10,6 +10,7 @@ use crate::domain::order::{Facts, Group, Member, Told};
 use crate::domain::record::Cause;
 use crate::outbox::keys::{self, GroupHash};
 use crate::outbox::model::{AcceptRequest, EventRecord, OutboxError, PostbackNo};
+use crate::outbox::read::MAX_GROUP_EVENTS;
 pub(super) use crate::outbox::read::Related;
 
 /// The order group of some deliveries: one affiliate, the event's owner, one transaction.
@@ -41,23 +42,40 @@ impl Writer<'_> {
         Ok(related)
     }
 
-    /// The transaction at the root of an event's group, with the events of that group: a transaction that reverses
-    /// another belongs to that other's group.
-    pub(super) fn resolve_root(&self, event: &Event) -> Result<(TransactionId, Related), OutboxError> {
-        let (transaction, owner) = (event.group_transaction(), &event.affiliate_id);
-        let named = self.view().related_of(transaction, owner)?;
-        let own = |(_, record): &&(EventId, EventRecord)| record.event.transaction_id == *transaction;
-        match named.events.iter().filter(own).find_map(|(_, record)| record.root.clone()) {
-            Some(root) => {
-                let related = self.related(&root, owner)?;
-                Ok((root, related))
-            }
-            None => {
-                let mut related = named;
-                related.events.retain(|(_, record)| record.root() == transaction);
-                Ok((transaction.clone(), related))
+    /// The root of the group that a transaction belongs to, with the events of that group: its own name, unless it
+    /// reverses another or is reversed by what does.
+    fn root_of(&self, name: &TransactionId, owner: &AffiliateId) -> Result<(TransactionId, Related), OutboxError> {
+        let mut named = self.view().related_of(name, owner)?;
+        let tells = |(_, record): &&(EventId, EventRecord)| {
+            record.event.transaction_id == *name || record.event.reverses.as_ref() == Some(name)
+        };
+        let root = named.events.iter().find(tells).map_or(name, |(_, record)| record.root()).clone();
+        if root == *name {
+            named.events.retain(|(_, record)| record.root() == name);
+            return Ok((root, named));
+        }
+        let related = self.related(&root, owner)?;
+        Ok((root, related))
+    }
+
+    /// The transaction at the root of an event's group, with the events of that group. Where the event turns out to
+    /// belong to another group than its own transaction so far, that one is moved: what reverses a reversal may have
+    /// been handed in before it.
+    pub(super) fn resolve_root(&mut self, event: &Event) -> Result<(TransactionId, Related), OutboxError> {
+        let (root, mut related) = self.root_of(event.group_transaction(), &event.affiliate_id)?;
+        if event.reverses.is_none() || event.transaction_id == root {
+            return Ok((root, related));
+        }
+        let (own, mut moved) = self.root_of(&event.transaction_id, &event.affiliate_id)?;
+        if own != root && related.events.len() + moved.events.len() < MAX_GROUP_EVENTS {
+            for (id, record) in &mut moved.events {
+                self.move_group(*id, record, &root)?;
             }
         }
+        if own != root {
+            related.extend(moved);
+        }
+        Ok((root, related))
     }
 
     /// The root of the group of an event without a transaction id: that of earlier ones of its click, as long as they
@@ -80,19 +98,6 @@ impl Writer<'_> {
             }
             None => Ok((transaction_id.opened_by(id), Related { events: Vec::new(), damaged: earlier.damaged })),
         }
-    }
-
-    /// Moves the group of an event's own transaction into the group that the event turns out to belong to: what
-    /// reverses a reversal may have been handed in before it.
-    pub(super) fn adopt(&mut self, event: &Event, root: &TransactionId) -> Result<Related, OutboxError> {
-        if event.reverses.is_none() || event.transaction_id == *root {
-            return Ok(Related::default());
-        }
-        let mut orphans = self.related(&event.transaction_id, &event.affiliate_id)?;
-        for (id, record) in &mut orphans.events {
-            self.move_group(*id, record, root)?;
-        }
-        Ok(orphans)
     }
 
     fn move_group(&mut self, id: EventId, record: &mut EventRecord, root: &TransactionId) -> Result<(), OutboxError> {

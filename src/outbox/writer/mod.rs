@@ -233,9 +233,11 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Claims deliveries; those that the group has claimed already are its own to change again.
 fn claim_all(claims: &Claims, taken: &mut Vec<Claim>, ids: &[DeliveryId]) -> bool {
-    let new: Vec<Claim> = ids.iter().filter_map(|id| claims.claim(*id)).collect();
-    let all = new.len() == ids.len();
+    let open: Vec<DeliveryId> = ids.iter().copied().filter(|id| taken.iter().all(|claim| claim.id() != *id)).collect();
+    let new: Vec<Claim> = open.iter().filter_map(|id| claims.claim(*id)).collect();
+    let all = new.len() == open.len();
     if all {
         taken.extend(new);
     }
