@@ -123,8 +123,12 @@ pub enum Failure {
     Unrenderable,
     /// Name resolution, connection or its deadline failed: nothing was sent.
     Unreachable,
+    /// This machine could not open a connection (no descriptors, ports or memory left): nothing was sent.
+    Local,
     /// The TLS handshake failed: no request was sent.
     Tls,
+    /// This machine trusts no certificate at all, so that no handshake can succeed: no request was sent.
+    OwnTls,
     /// A timeout or a broken connection after bytes were sent.
     Lost,
 }
@@ -248,6 +252,15 @@ pub struct Judgement {
     pub rule: String,
     /// The wait that the receiver asks for.
     pub retry_after: Option<Duration>,
+    /// Whether this machine failed, and the attempt says nothing of the receiver.
+    pub local: bool,
+}
+
+impl Judgement {
+    /// What the attempt says of the receiver's health.
+    pub fn health(&self) -> Health {
+        if self.local { Health::Unknown } else { self.outcome.health() }
+    }
 }
 
 impl Conditions {
@@ -308,7 +321,7 @@ pub fn judge(response: &Response<'_>, rules: &[ResponseRule], receiver_dedupes: 
     let retry_after = response.retry_after;
     if let Some((index, rule)) = rules.iter().enumerate().find(|(_, rule)| rule.when.hold(response)) {
         let named = format!("rule {} ({})", index + 1, rule.when);
-        return Judgement { outcome: rule.then.outcome(), rule: named, retry_after };
+        return Judgement { outcome: rule.then.outcome(), rule: named, retry_after, local: false };
     }
     let (outcome, rule) = match response.status {
         _ if response.over_cap && receiver_dedupes => (Outcome::Retry, "default: body over the cap"),
@@ -320,7 +333,7 @@ pub fn judge(response: &Response<'_>, rules: &[ResponseRule], receiver_dedupes: 
         300..=399 => (Outcome::Retry, "default: redirects are not followed"),
         _ => (Outcome::Retry, "default: not 2xx"),
     };
-    Judgement { outcome, rule: rule.into(), retry_after }
+    Judgement { outcome, rule: rule.into(), retry_after, local: false }
 }
 
 /// Judges the absence of a whole answer.
@@ -329,10 +342,12 @@ pub fn judge_failure(failure: Failure) -> Judgement {
         Failure::Blocked => (Outcome::Blocked, "default: egress policy"),
         Failure::Unrenderable => (Outcome::Unrenderable, "default: template not rendered"),
         Failure::Unreachable => (Outcome::Unreachable, "default: nothing sent"),
+        Failure::Local => (Outcome::Unreachable, "default: nothing sent, local fault (spends no attempt)"),
         Failure::Tls => (Outcome::Retry, "default: TLS handshake"),
+        Failure::OwnTls => (Outcome::Misconfigured, "default: this machine trusts no certificate"),
         Failure::Lost => (Outcome::Ambiguous, "default: no answer after bytes were sent"),
     };
-    Judgement { outcome, rule: rule.into(), retry_after: None }
+    Judgement { outcome, rule: rule.into(), retry_after: None, local: failure == Failure::Local }
 }
 
 /// What follows from a judgement for the delivery that was in flight.
@@ -351,6 +366,10 @@ pub fn conclude(
             None => Conclusion::Dead(DeadReason::Exhausted),
         }
     };
+    if judgement.local {
+        let unspent = delivery.made.saturating_sub(delivery.spent);
+        return Conclusion::Again { due: retry::after(now, retry::local_delay(unspent, random)), spends: false };
+    }
     match judgement.outcome {
         Outcome::Delivered => Conclusion::Delivered(DeliveredHow::Accepted),
         Outcome::Duplicate => Conclusion::Delivered(DeliveredHow::Duplicate),
@@ -470,6 +489,7 @@ mod tests {
             outcome,
             rule: String::new(),
             retry_after: wait.map(Duration::from_secs),
+            local: false,
         };
         let conclude = |outcome, wait, spent, dedupes| {
             conclude(&judged(outcome, wait), &delivery(spent), &policy, dedupes, now, 0.5)
@@ -489,5 +509,40 @@ mod tests {
         assert_eq!(conclude(Outcome::Unreachable, None, 0, false), again(10, true));
         assert_eq!(conclude(Outcome::Gone, None, 0, true), Conclusion::Held(HoldReason::Gone));
         assert_eq!(conclude(Outcome::Blocked, None, 0, true), Conclusion::Dead(DeadReason::Blocked));
+    }
+
+    #[test]
+    fn a_failure_is_judged_by_whose_it_is() {
+        let table = [
+            (Failure::Blocked, Outcome::Blocked, Health::Unknown),
+            (Failure::Unrenderable, Outcome::Unrenderable, Health::Unknown),
+            (Failure::Unreachable, Outcome::Unreachable, Health::Bad),
+            (Failure::Local, Outcome::Unreachable, Health::Unknown),
+            (Failure::Tls, Outcome::Retry, Health::Bad),
+            (Failure::OwnTls, Outcome::Misconfigured, Health::Unknown),
+            (Failure::Lost, Outcome::Ambiguous, Health::Bad),
+        ];
+        for (failure, outcome, health) in table {
+            let judged = judge_failure(failure);
+            assert_eq!((judged.outcome, judged.health()), (outcome, health), "{failure:?}");
+            assert_eq!(judged.rule.contains("local"), failure == Failure::Local, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_local_fault_spends_nothing_and_waits_seconds_however_the_schedule_stands() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        let used_up = RetryPolicy::explicit(Vec::new(), Jitter::None);
+        let hours = RetryPolicy::explicit(vec![Duration::from_hours(6)], Jitter::None);
+        let follows = |policy, (made, spent), dedupes| {
+            let delivery = Delivery { state: State::InFlight { since: now }, made, spent };
+            conclude(&judge_failure(Failure::Local), &delivery, policy, dedupes, now, 0.0)
+        };
+        let again =
+            |seconds: i64| Conclusion::Again { due: Timestamp::from_second(1_000 + seconds).unwrap(), spends: false };
+        assert_eq!(follows(&used_up, (0, 0), true), again(1));
+        assert_eq!(follows(&hours, (0, 0), false), again(1));
+        assert_eq!(follows(&hours, (5, 3), true), again(4), "each one that spent nothing doubles the wait");
+        assert_eq!(follows(&hours, (2_000_000, 1), true), again(30));
     }
 }
