@@ -151,7 +151,10 @@ impl Attempter {
         let blank = AttemptRecord { timings, remote: remote.map(|address| address.to_string()), ..blank };
         match result {
             Ok(received) => self.judged(blank, received, postback),
-            Err(stopped) => failed(blank, stopped.failure, stopped.error),
+            Err(stopped) => {
+                let response = stopped.partial.map(|partial| recorded(partial, true));
+                failed(AttemptRecord { response, ..blank }, stopped.failure, stopped.error)
+            }
         }
     }
 
@@ -166,7 +169,7 @@ impl Attempter {
         };
         let judgement = outcome::judge(&response, &postback.rules, postback.receiver_dedupes);
         let record = AttemptRecord {
-            response: Some(recorded(received)),
+            response: Some(recorded(received, false)),
             outcome: judgement.outcome,
             rule: kept_rule(&judgement),
             ..blank
@@ -205,12 +208,12 @@ fn failed(blank: AttemptRecord, failure: Failure, mut error: String) -> Made {
     Made { record, judgement }
 }
 
-fn recorded(received: Received) -> RecordedResponse {
+fn recorded(received: Received, broke_off: bool) -> RecordedResponse {
     let Received { status, mut headers, body, over_cap } = received;
     record::cap_headers(&mut headers, KEPT_HEADER_BYTES);
     let body_bytes = body.len() as u64;
     let kept = body.get(..KEPT_BODY_BYTES.min(body.len())).unwrap_or_default();
-    let truncated = over_cap || kept.len() < body.len();
+    let truncated = over_cap || broke_off || kept.len() < body.len();
     let mut body = String::from_utf8_lossy(kept).into_owned();
     record::cut(&mut body, KEPT_BODY_BYTES);
     RecordedResponse { status, headers, body, body_bytes, truncated }
@@ -220,7 +223,7 @@ fn recorded(received: Received) -> RecordedResponse {
 fn health(judgement: &Judgement, note: &AttemptNote) -> Health {
     match note.delivery.state {
         State::Held { reason: HoldReason::Ambiguous } => Health::Bad,
-        _ => judgement.outcome.health(),
+        _ => judgement.health(),
     }
 }
 
