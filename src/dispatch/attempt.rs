@@ -12,7 +12,7 @@ use crate::domain::delivery::{Delivery, HoldReason, State};
 use crate::domain::outcome::{self, Failure, Health, Judgement, Outcome, Response};
 use crate::domain::postback::Postback;
 use crate::domain::record::{self, AttemptRecord, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, RecordedResponse, Timings};
-use crate::domain::request::PreparedRequest;
+use crate::domain::request::{Mask, PreparedRequest};
 use crate::domain::retry::parse_retry_after;
 use crate::domain::template::Scope;
 use crate::domain::timestamp::to_micros;
@@ -147,18 +147,23 @@ impl Attempter {
         };
         let blank =
             AttemptRecord { request: Some(request.record.clone().capped()), digest: Some(request.digest), ..blank };
+        let mask = request.concealed.mask();
         let Exchange { result, timings, remote } = self.transport.send(request, postback.timeouts).await;
         let blank = AttemptRecord { timings, remote: remote.map(|address| address.to_string()), ..blank };
         match result {
-            Ok(received) => self.judged(blank, received, postback),
+            Ok(received) => self.judged(blank, received, postback, &mask),
             Err(stopped) => {
-                let response = stopped.partial.map(|partial| recorded(partial, true));
-                failed(AttemptRecord { response, ..blank }, stopped.failure, stopped.error)
+                let response = stopped.partial.map(|partial| recorded(partial, true, &mask));
+                failed(
+                    AttemptRecord { response, ..blank },
+                    stopped.failure,
+                    mask.over(&stopped.error, record::KEPT_ERROR_BYTES),
+                )
             }
         }
     }
 
-    fn judged(&self, blank: AttemptRecord, received: Received, postback: &Postback) -> Made {
+    fn judged(&self, blank: AttemptRecord, received: Received, postback: &Postback, mask: &Mask) -> Made {
         let now = self.clock.now();
         let response = Response {
             status: received.status,
@@ -169,7 +174,7 @@ impl Attempter {
         };
         let judgement = outcome::judge(&response, &postback.rules, postback.receiver_dedupes);
         let record = AttemptRecord {
-            response: Some(recorded(received, false)),
+            response: Some(recorded(received, false, mask)),
             outcome: judgement.outcome,
             rule: kept_rule(&judgement),
             ..blank
@@ -208,15 +213,19 @@ fn failed(blank: AttemptRecord, failure: Failure, mut error: String) -> Made {
     Made { record, judgement }
 }
 
-fn recorded(received: Received, broke_off: bool) -> RecordedResponse {
-    let Received { status, mut headers, body, over_cap } = received;
+/// What is kept of a response. It is masked before it is cut: a cut could leave half a secret that nobody finds.
+fn recorded(received: Received, broke_off: bool, mask: &Mask) -> RecordedResponse {
+    let Received { status, headers, body, over_cap } = received;
+    let masked = |text: &String| mask.over(text, KEPT_HEADER_BYTES);
+    let headers = headers.iter().take(record::KEPT_HEADERS);
+    let mut headers: Vec<_> = headers.map(|(name, value)| (masked(name), masked(value))).collect();
     record::cap_headers(&mut headers, KEPT_HEADER_BYTES);
-    let body_bytes = body.len() as u64;
-    let kept = body.get(..KEPT_BODY_BYTES.min(body.len())).unwrap_or_default();
-    let truncated = over_cap || broke_off || kept.len() < body.len();
-    let mut body = String::from_utf8_lossy(kept).into_owned();
-    record::cut(&mut body, KEPT_BODY_BYTES);
-    RecordedResponse { status, headers, body, body_bytes, truncated }
+    let is_whole = !over_cap && !broke_off;
+    let kept = mask.over_start(&body, KEPT_BODY_BYTES, is_whole);
+    let truncated = !is_whole || kept.len() > KEPT_BODY_BYTES;
+    let mut kept = String::from_utf8_lossy(&kept).into_owned();
+    record::cut(&mut kept, KEPT_BODY_BYTES);
+    RecordedResponse { status, headers, body: kept, body_bytes: body.len() as u64, truncated }
 }
 
 /// What the attempt says of the receiver: a receiver that cannot take our requests at all is not healthy.

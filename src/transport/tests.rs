@@ -14,7 +14,7 @@ use super::egress::EgressPolicy;
 use super::resolver::{LookUp, Resolver};
 use crate::domain::outcome::Failure;
 use crate::domain::postback::Timeouts;
-use crate::domain::request::{PreparedRequest, RecordedRequest};
+use crate::domain::request::{Concealed, PreparedRequest, RecordedRequest};
 use crate::receiver::{Receiver, ReceiverOptions, Script};
 
 const RESPONSE_CAP: usize = 64 * 1024;
@@ -31,7 +31,15 @@ fn patient() -> Timeouts {
 fn get(url: &str) -> PreparedRequest {
     let (method, url, body) = ("GET".to_owned(), url.to_owned(), String::new());
     let record = RecordedRequest { method: method.clone(), url: url.clone(), headers: Vec::new(), body };
-    PreparedRequest { method, url, headers: Vec::new(), body: Bytes::new(), record, digest: [0; 32] }
+    PreparedRequest {
+        method,
+        url,
+        headers: Vec::new(),
+        body: Bytes::new(),
+        record,
+        digest: [0; 32],
+        concealed: Concealed::default(),
+    }
 }
 
 /// A transport that may connect to a network and finds these addresses for every name.
