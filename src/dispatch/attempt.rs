@@ -176,16 +176,16 @@ impl Attempter {
         let record = AttemptRecord {
             response: Some(recorded(received, false, mask)),
             outcome: judgement.outcome,
-            rule: kept_rule(&judgement),
+            rule: kept_rule(&judgement, mask),
             ..blank
         };
         Made { record, judgement }
     }
 }
 
-/// The rule's text, bounded: a configured pattern may be long, and a record must fit.
-fn kept_rule(judgement: &Judgement) -> String {
-    let mut rule = judgement.rule.clone();
+/// The rule's text: a configured pattern may name a secret that it looks for, and it may be long.
+fn kept_rule(judgement: &Judgement, mask: &Mask) -> String {
+    let mut rule = mask.over(&judgement.rule, record::KEPT_ERROR_BYTES);
     record::cut(&mut rule, record::KEPT_ERROR_BYTES);
     rule
 }
