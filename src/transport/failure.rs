@@ -78,11 +78,15 @@ pub(super) fn failure(stop: Stop, phases: &Phases, means: Means) -> SendFailure 
     }
 }
 
+/// The error and its causes. An IO error that wraps another does not call it its source, and is looked into.
 fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
     let mut next = Some(error);
     std::iter::from_fn(move || {
         let cause = next?;
-        next = cause.source();
+        next = match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => cause.source(),
+        };
         Some(cause)
     })
 }
@@ -99,10 +103,7 @@ fn is_deadline(cause: &(dyn Error + 'static)) -> bool {
 }
 
 fn is_unknown_issuer(cause: &(dyn Error + 'static)) -> bool {
-    let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let found = inner.or(cause.downcast_ref::<rustls::Error>());
-    matches!(found, Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)))
+    matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)))
 }
 
 /// An error with its causes; the URL must have been taken out before, it may hold secrets.
