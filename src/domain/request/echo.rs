@@ -51,17 +51,25 @@ pub(super) fn end(text: &[u8], at: usize, wanted: &str, is_whole: bool) -> Optio
     places.last().copied()
 }
 
-/// Whether a spelling may begin here, by its first two bytes: turns most places down before anything is allocated.
+/// Whether a spelling may begin here, by its first character: turns most places down before anything is allocated.
 fn is_likely(rest: &[u8], wanted: &str) -> bool {
-    for (found, byte) in rest.iter().zip(wanted.bytes()).take(2) {
-        if matches!(found, b'%' | b'+' | b'\\' | b'&') || !byte.is_ascii() {
-            return true;
-        }
-        if !found.eq_ignore_ascii_case(&byte) {
-            return false;
-        }
+    let mut wanted = wanted.chars();
+    let Some(first) = wanted.next() else { return false };
+    let mut encoded = [0; 4];
+    let [byte] = first.encode_utf8(&mut encoded).as_bytes() else { return true };
+    if rest.first().is_some_and(|found| found.eq_ignore_ascii_case(byte)) && !is_escape(*byte) {
+        let next = wanted.next().and_then(|next| u8::try_from(next).ok()).filter(u8::is_ascii);
+        let (Some(found), Some(next)) = (rest.get(1), next) else { return true };
+        return is_escape(*found) || found.eq_ignore_ascii_case(&next);
     }
-    true
+    byte_lengths(rest, *byte).iter().any(Option::is_some)
+        || escaped_character(rest, first).is_some()
+        || entity(rest, first).is_some()
+}
+
+/// Whether a byte stands for others behind it, or for another than itself.
+fn is_escape(byte: u8) -> bool {
+    matches!(byte, b'%' | b'+' | b'\\' | b'&')
 }
 
 /// Whether nothing more stands there than the beginning of an escape.
