@@ -342,7 +342,7 @@ pub fn judge_failure(failure: Failure) -> Judgement {
         Failure::Blocked => (Outcome::Blocked, "default: egress policy"),
         Failure::Unrenderable => (Outcome::Unrenderable, "default: template not rendered"),
         Failure::Unreachable => (Outcome::Unreachable, "default: nothing sent"),
-        Failure::Local => (Outcome::Unreachable, "default: nothing sent, local fault (spends no attempt)"),
+        Failure::Local => (Outcome::Unreachable, "default: nothing sent, local fault"),
         Failure::Tls => (Outcome::Retry, "default: TLS handshake"),
         Failure::OwnTls => (Outcome::Misconfigured, "default: this machine trusts no certificate"),
         Failure::Lost => (Outcome::Ambiguous, "default: no answer after bytes were sent"),
@@ -368,7 +368,10 @@ pub fn conclude(
     };
     if judgement.local {
         let unspent = delivery.made.saturating_sub(delivery.spent);
-        return Conclusion::Again { due: retry::after(now, retry::local_delay(unspent, random)), spends: false };
+        return match retry::local_delay(unspent, random) {
+            Some(delay) => Conclusion::Again { due: retry::after(now, delay), spends: false },
+            None => next_step(),
+        };
     }
     match judgement.outcome {
         Outcome::Delivered => Conclusion::Delivered(DeliveredHow::Accepted),
@@ -543,6 +546,9 @@ mod tests {
         assert_eq!(follows(&used_up, (0, 0), true), again(1));
         assert_eq!(follows(&hours, (0, 0), false), again(1));
         assert_eq!(follows(&hours, (5, 3), true), again(4), "each one that spent nothing doubles the wait");
-        assert_eq!(follows(&hours, (2_000_000, 1), true), again(30));
+        assert_eq!(follows(&hours, (99, 0), true), again(30));
+        let spends = Conclusion::Again { due: Timestamp::from_second(1_000 + 6 * 3_600).unwrap(), spends: true };
+        assert_eq!(follows(&hours, (100, 0), true), spends, "what lasts so long is not awaited for ever");
+        assert_eq!(follows(&used_up, (100, 0), true), Conclusion::Dead(DeadReason::Exhausted));
     }
 }
