@@ -4,6 +4,7 @@
 //! the receiver's fault becomes the attempt's record; only a failing outbox is an error.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -13,7 +14,7 @@ use crate::domain::outcome::{self, Failure, Health, Judgement, Outcome, Response
 use crate::domain::postback::Postback;
 use crate::domain::record::{self, AttemptRecord, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, RecordedResponse, Timings};
 use crate::domain::request::{Mask, PreparedRequest};
-use crate::domain::retry::parse_retry_after;
+use crate::domain::retry::{LEAST_LOCAL, parse_retry_after};
 use crate::domain::template::Scope;
 use crate::domain::timestamp::to_micros;
 use crate::ops::clock::{SharedClock, monotonic};
@@ -53,7 +54,7 @@ pub struct AttemptNote {
 }
 
 /// How long to wait for whoever changes a delivery that is due at the same moment: about a commit.
-const BUSY_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// What came of a delivery's turn.
 #[derive(Debug)]
@@ -118,10 +119,7 @@ impl Attempter {
         });
         note.delivery = self.outbox.settle(Settlement { lease, attempt: record, conclusion, at, pause }).await?;
         log(&note, &rule, error.as_deref());
-        let slow_down = (judgement.outcome == Outcome::Throttled).then(|| match note.delivery.state {
-            State::Scheduled { due } => due.duration_since(at).try_into().unwrap_or_default(),
-            _ => std::time::Duration::ZERO,
-        });
+        let slow_down = slow_down(&judgement, &note.delivery.state, at);
         let took = monotonic().duration_since(begun);
         Ok(Attempted::Made(Ended { health: health(&judgement, &note), slow_down, took }, Box::new(note)))
     }
@@ -236,10 +234,20 @@ fn health(judgement: &Judgement, note: &AttemptNote) -> Health {
     }
 }
 
+/// How long nothing more is sent to the affiliate: as long as it asks, and for a moment where this machine failed. Its
+/// whole backlog would fail within that moment, and each attempt leaves a record.
+fn slow_down(judgement: &Judgement, state: &State, at: Timestamp) -> Option<Duration> {
+    match (judgement.outcome, state) {
+        _ if judgement.local => Some(LEAST_LOCAL),
+        (Outcome::Throttled, State::Scheduled { due }) => due.duration_since(at).try_into().ok(),
+        (Outcome::Throttled, _) => Some(Duration::ZERO),
+        _ => None,
+    }
+}
+
 /// One wide line an attempt.
 fn log(note: &AttemptNote, rule: &str, error: Option<&str>) {
-    let micros =
-        |part: Option<std::time::Duration>| part.map(|part| u64::try_from(part.as_micros()).unwrap_or(u64::MAX));
+    let micros = |part: Option<Duration>| part.map(|part| u64::try_from(part.as_micros()).unwrap_or(u64::MAX));
     tracing::info!(
         delivery = %note.id,
         transaction = %note.transaction_id,
@@ -260,4 +268,25 @@ fn log(note: &AttemptNote, rule: &str, error: Option<&str>) {
         total_us = micros(Some(note.timings.total)),
         "postback.attempted"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_affiliate_slows_down_as_it_asks_and_for_a_moment_where_this_machine_failed() {
+        let at = Timestamp::from_second(1_000).unwrap();
+        let scheduled = State::Scheduled { due: Timestamp::from_second(1_040).unwrap() };
+        let judged = |outcome, local| Judgement { outcome, rule: String::new(), retry_after: None, local };
+        let table = [
+            (judged(Outcome::Throttled, false), Some(Duration::from_secs(40))),
+            (judged(Outcome::Unreachable, true), Some(LEAST_LOCAL)),
+            (judged(Outcome::Unreachable, false), None),
+            (judged(Outcome::Delivered, false), None),
+        ];
+        for (judgement, expected) in table {
+            assert_eq!(slow_down(&judgement, &scheduled, at), expected, "{judgement:?}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 /// Shortest wait behind an answer of "not now": one that asks for none must not be asked again at once.
 pub const LEAST_THROTTLED: Duration = Duration::from_secs(1);
 /// Wait behind the first local fault of a delivery; each attempt that spent nothing doubles it.
-const LEAST_LOCAL: Duration = Duration::from_secs(1);
+pub const LEAST_LOCAL: Duration = Duration::from_secs(1);
 /// Longest wait behind a local fault, before jitter.
 const MOST_LOCAL: Duration = Duration::from_secs(30);
 /// Most attempts that may spend nothing before a local fault counts like any other: most of an hour.
