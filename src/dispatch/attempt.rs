@@ -4,6 +4,7 @@
 //! the receiver's fault becomes the attempt's record; only a failing outbox is an error.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -12,8 +13,8 @@ use crate::domain::delivery::{Delivery, HoldReason, State};
 use crate::domain::outcome::{self, Failure, Health, Judgement, Outcome, Response};
 use crate::domain::postback::Postback;
 use crate::domain::record::{self, AttemptRecord, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, RecordedResponse, Timings};
-use crate::domain::request::PreparedRequest;
-use crate::domain::retry::parse_retry_after;
+use crate::domain::request::{Mask, PreparedRequest};
+use crate::domain::retry::{LEAST_LOCAL, parse_retry_after};
 use crate::domain::template::Scope;
 use crate::domain::timestamp::to_micros;
 use crate::ops::clock::{SharedClock, monotonic};
@@ -53,7 +54,7 @@ pub struct AttemptNote {
 }
 
 /// How long to wait for whoever changes a delivery that is due at the same moment: about a commit.
-const BUSY_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// What came of a delivery's turn.
 #[derive(Debug)]
@@ -118,10 +119,7 @@ impl Attempter {
         });
         note.delivery = self.outbox.settle(Settlement { lease, attempt: record, conclusion, at, pause }).await?;
         log(&note, &rule, error.as_deref());
-        let slow_down = (judgement.outcome == Outcome::Throttled).then(|| match note.delivery.state {
-            State::Scheduled { due } => due.duration_since(at).try_into().unwrap_or_default(),
-            _ => std::time::Duration::ZERO,
-        });
+        let slow_down = slow_down(&judgement, &note.delivery.state, at);
         let took = monotonic().duration_since(begun);
         Ok(Attempted::Made(Ended { health: health(&judgement, &note), slow_down, took }, Box::new(note)))
     }
@@ -147,15 +145,23 @@ impl Attempter {
         };
         let blank =
             AttemptRecord { request: Some(request.record.clone().capped()), digest: Some(request.digest), ..blank };
+        let mask = request.concealed.mask();
         let Exchange { result, timings, remote } = self.transport.send(request, postback.timeouts).await;
         let blank = AttemptRecord { timings, remote: remote.map(|address| address.to_string()), ..blank };
         match result {
-            Ok(received) => self.judged(blank, received, postback),
-            Err(stopped) => failed(blank, stopped.failure, stopped.error),
+            Ok(received) => self.judged(blank, received, postback, &mask),
+            Err(stopped) => {
+                let response = stopped.partial.map(|partial| recorded(partial, true, &mask));
+                failed(
+                    AttemptRecord { response, ..blank },
+                    stopped.failure,
+                    mask.over(&stopped.error, record::KEPT_ERROR_BYTES),
+                )
+            }
         }
     }
 
-    fn judged(&self, blank: AttemptRecord, received: Received, postback: &Postback) -> Made {
+    fn judged(&self, blank: AttemptRecord, received: Received, postback: &Postback, mask: &Mask) -> Made {
         let now = self.clock.now();
         let response = Response {
             status: received.status,
@@ -166,18 +172,18 @@ impl Attempter {
         };
         let judgement = outcome::judge(&response, &postback.rules, postback.receiver_dedupes);
         let record = AttemptRecord {
-            response: Some(recorded(received)),
+            response: Some(recorded(received, false, mask)),
             outcome: judgement.outcome,
-            rule: kept_rule(&judgement),
+            rule: kept_rule(&judgement, mask),
             ..blank
         };
         Made { record, judgement }
     }
 }
 
-/// The rule's text, bounded: a configured pattern may be long, and a record must fit.
-fn kept_rule(judgement: &Judgement) -> String {
-    let mut rule = judgement.rule.clone();
+/// The rule's text: a configured pattern may name a secret that it looks for, and it may be long.
+fn kept_rule(judgement: &Judgement, mask: &Mask) -> String {
+    let mut rule = mask.over(&judgement.rule, record::KEPT_ERROR_BYTES);
     record::cut(&mut rule, record::KEPT_ERROR_BYTES);
     rule
 }
@@ -205,29 +211,43 @@ fn failed(blank: AttemptRecord, failure: Failure, mut error: String) -> Made {
     Made { record, judgement }
 }
 
-fn recorded(received: Received) -> RecordedResponse {
-    let Received { status, mut headers, body, over_cap } = received;
+/// What is kept of a response. It is masked before it is cut: a cut could leave half a secret that nobody finds.
+fn recorded(received: Received, broke_off: bool, mask: &Mask) -> RecordedResponse {
+    let Received { status, headers, body, over_cap } = received;
+    let masked = |text: &String| mask.over(text, KEPT_HEADER_BYTES);
+    let headers = headers.iter().take(record::KEPT_HEADERS);
+    let mut headers: Vec<_> = headers.map(|(name, value)| (masked(name), masked(value))).collect();
     record::cap_headers(&mut headers, KEPT_HEADER_BYTES);
-    let body_bytes = body.len() as u64;
-    let kept = body.get(..KEPT_BODY_BYTES.min(body.len())).unwrap_or_default();
-    let truncated = over_cap || kept.len() < body.len();
-    let mut body = String::from_utf8_lossy(kept).into_owned();
-    record::cut(&mut body, KEPT_BODY_BYTES);
-    RecordedResponse { status, headers, body, body_bytes, truncated }
+    let is_whole = !over_cap && !broke_off;
+    let kept = mask.over_start(&body, KEPT_BODY_BYTES, is_whole);
+    let truncated = !is_whole || kept.len() > KEPT_BODY_BYTES;
+    let mut kept = String::from_utf8_lossy(&kept).into_owned();
+    record::cut(&mut kept, KEPT_BODY_BYTES);
+    RecordedResponse { status, headers, body: kept, body_bytes: body.len() as u64, truncated }
 }
 
 /// What the attempt says of the receiver: a receiver that cannot take our requests at all is not healthy.
 fn health(judgement: &Judgement, note: &AttemptNote) -> Health {
     match note.delivery.state {
         State::Held { reason: HoldReason::Ambiguous } => Health::Bad,
-        _ => judgement.outcome.health(),
+        _ => judgement.health(),
+    }
+}
+
+/// How long nothing more is sent to the affiliate: as long as it asks, and for a moment where this machine failed. Its
+/// whole backlog would fail within that moment, and each attempt leaves a record.
+fn slow_down(judgement: &Judgement, state: &State, at: Timestamp) -> Option<Duration> {
+    match (judgement.outcome, state) {
+        _ if judgement.local => Some(LEAST_LOCAL),
+        (Outcome::Throttled, State::Scheduled { due }) => due.duration_since(at).try_into().ok(),
+        (Outcome::Throttled, _) => Some(Duration::ZERO),
+        _ => None,
     }
 }
 
 /// One wide line an attempt.
 fn log(note: &AttemptNote, rule: &str, error: Option<&str>) {
-    let micros =
-        |part: Option<std::time::Duration>| part.map(|part| u64::try_from(part.as_micros()).unwrap_or(u64::MAX));
+    let micros = |part: Option<Duration>| part.map(|part| u64::try_from(part.as_micros()).unwrap_or(u64::MAX));
     tracing::info!(
         delivery = %note.id,
         transaction = %note.transaction_id,
@@ -248,4 +268,25 @@ fn log(note: &AttemptNote, rule: &str, error: Option<&str>) {
         total_us = micros(Some(note.timings.total)),
         "postback.attempted"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_affiliate_slows_down_as_it_asks_and_for_a_moment_where_this_machine_failed() {
+        let at = Timestamp::from_second(1_000).unwrap();
+        let scheduled = State::Scheduled { due: Timestamp::from_second(1_040).unwrap() };
+        let judged = |outcome, local| Judgement { outcome, rule: String::new(), retry_after: None, local };
+        let table = [
+            (judged(Outcome::Throttled, false), Some(Duration::from_secs(40))),
+            (judged(Outcome::Unreachable, true), Some(LEAST_LOCAL)),
+            (judged(Outcome::Unreachable, false), None),
+            (judged(Outcome::Delivered, false), None),
+        ];
+        for (judgement, expected) in table {
+            assert_eq!(slow_down(&judgement, &scheduled, at), expected, "{judgement:?}");
+        }
+    }
 }

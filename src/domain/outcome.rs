@@ -123,8 +123,12 @@ pub enum Failure {
     Unrenderable,
     /// Name resolution, connection or its deadline failed: nothing was sent.
     Unreachable,
+    /// This machine could not open a connection (no descriptors, ports or memory left): nothing was sent.
+    Local,
     /// The TLS handshake failed: no request was sent.
     Tls,
+    /// This machine trusts no certificate at all, so that no handshake can succeed: no request was sent.
+    OwnTls,
     /// A timeout or a broken connection after bytes were sent.
     Lost,
 }
@@ -248,6 +252,15 @@ pub struct Judgement {
     pub rule: String,
     /// The wait that the receiver asks for.
     pub retry_after: Option<Duration>,
+    /// Whether this machine failed, and the attempt says nothing of the receiver.
+    pub local: bool,
+}
+
+impl Judgement {
+    /// What the attempt says of the receiver's health.
+    pub fn health(&self) -> Health {
+        if self.local { Health::Unknown } else { self.outcome.health() }
+    }
 }
 
 impl Conditions {
@@ -308,7 +321,7 @@ pub fn judge(response: &Response<'_>, rules: &[ResponseRule], receiver_dedupes: 
     let retry_after = response.retry_after;
     if let Some((index, rule)) = rules.iter().enumerate().find(|(_, rule)| rule.when.hold(response)) {
         let named = format!("rule {} ({})", index + 1, rule.when);
-        return Judgement { outcome: rule.then.outcome(), rule: named, retry_after };
+        return Judgement { outcome: rule.then.outcome(), rule: named, retry_after, local: false };
     }
     let (outcome, rule) = match response.status {
         _ if response.over_cap && receiver_dedupes => (Outcome::Retry, "default: body over the cap"),
@@ -320,7 +333,7 @@ pub fn judge(response: &Response<'_>, rules: &[ResponseRule], receiver_dedupes: 
         300..=399 => (Outcome::Retry, "default: redirects are not followed"),
         _ => (Outcome::Retry, "default: not 2xx"),
     };
-    Judgement { outcome, rule: rule.into(), retry_after }
+    Judgement { outcome, rule: rule.into(), retry_after, local: false }
 }
 
 /// Judges the absence of a whole answer.
@@ -329,10 +342,12 @@ pub fn judge_failure(failure: Failure) -> Judgement {
         Failure::Blocked => (Outcome::Blocked, "default: egress policy"),
         Failure::Unrenderable => (Outcome::Unrenderable, "default: template not rendered"),
         Failure::Unreachable => (Outcome::Unreachable, "default: nothing sent"),
+        Failure::Local => (Outcome::Unreachable, "default: nothing sent, local fault"),
         Failure::Tls => (Outcome::Retry, "default: TLS handshake"),
+        Failure::OwnTls => (Outcome::Misconfigured, "default: this machine trusts no certificate"),
         Failure::Lost => (Outcome::Ambiguous, "default: no answer after bytes were sent"),
     };
-    Judgement { outcome, rule: rule.into(), retry_after: None }
+    Judgement { outcome, rule: rule.into(), retry_after: None, local: failure == Failure::Local }
 }
 
 /// What follows from a judgement for the delivery that was in flight.
@@ -351,6 +366,13 @@ pub fn conclude(
             None => Conclusion::Dead(DeadReason::Exhausted),
         }
     };
+    if judgement.local {
+        let unspent = delivery.made.saturating_sub(delivery.spent);
+        return match retry::local_delay(unspent, random) {
+            Some(delay) => Conclusion::Again { due: retry::after(now, delay), spends: false },
+            None => next_step(),
+        };
+    }
     match judgement.outcome {
         Outcome::Delivered => Conclusion::Delivered(DeliveredHow::Accepted),
         Outcome::Duplicate => Conclusion::Delivered(DeliveredHow::Duplicate),
@@ -370,124 +392,4 @@ pub fn conclude(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::delivery::State;
-    use crate::domain::retry::Jitter;
-
-    fn response(status: u16, body: &str) -> Response<'_> {
-        Response {
-            status,
-            content_type: Some("text/html; charset=utf-8"),
-            retry_after: None,
-            body: body.as_bytes(),
-            over_cap: false,
-        }
-    }
-
-    fn rule(when: Conditions, then: Verdict) -> ResponseRule {
-        ResponseRule { when, then }
-    }
-
-    #[test]
-    fn defaults_decide_where_no_rule_does() {
-        let wait = Some(Duration::from_secs(7));
-        let table = [
-            (200, None, Outcome::Delivered),
-            (204, None, Outcome::Delivered),
-            (301, None, Outcome::Retry),
-            (400, None, Outcome::Retry),
-            (410, None, Outcome::Gone),
-            (429, None, Outcome::Throttled),
-            (500, None, Outcome::Retry),
-            (503, None, Outcome::Retry),
-            (503, wait, Outcome::Throttled),
-        ];
-        for (status, retry_after, outcome) in table {
-            let judged = judge(&Response { retry_after, ..response(status, "") }, &[], true);
-            assert_eq!((judged.outcome, judged.retry_after), (outcome, retry_after), "{status}");
-        }
-    }
-
-    #[test]
-    fn the_first_rule_that_holds_decides_and_is_named() {
-        let status = |text| StatusRange::parse_list(text).unwrap();
-        let json = |pointer: &str, equals| Some(JsonCondition { pointer: pointer.into(), equals });
-        let rules = [
-            rule(
-                Conditions { status: status("200"), body_contains: Some("duplicate".into()), ..Conditions::default() },
-                Verdict::Duplicate,
-            ),
-            rule(
-                Conditions {
-                    status: status("2xx"),
-                    json: json("/code", Some(serde_json::json!(40100))),
-                    ..Conditions::default()
-                },
-                Verdict::Throttled,
-            ),
-            rule(
-                Conditions { body_matches: Some(Regex::new("^ERROR").unwrap()), ..Conditions::default() },
-                Verdict::Rejected,
-            ),
-            rule(
-                Conditions { status: status("2xx"), content_type: Some("text/HTML".into()), ..Conditions::default() },
-                Verdict::Misconfigured,
-            ),
-        ];
-        let judged = |status, body| judge(&response(status, body), &rules, true);
-        assert_eq!(judged(200, "a duplicate").rule, "rule 1 (status 200, body contains \"duplicate\")");
-        assert_eq!(judged(201, "{\"code\":40100}").outcome, Outcome::Throttled);
-        assert_eq!(judged(201, "{\"code\":40101}").outcome, Outcome::Misconfigured);
-        assert_eq!(judged(500, "ERROR: no").outcome, Outcome::Rejected);
-        assert_eq!(judged(500, "no ERROR").outcome, Outcome::Retry);
-    }
-
-    #[test]
-    fn a_body_over_the_cap_is_not_success() {
-        let over = Response { over_cap: true, ..response(200, "x") };
-        assert_eq!(judge(&over, &[], true).outcome, Outcome::Retry);
-        assert_eq!(judge(&over, &[], false).outcome, Outcome::Ambiguous);
-    }
-
-    #[test]
-    fn status_ranges_read_and_refuse() {
-        let range = |first, last| Some(vec![StatusRange { first, last }]);
-        assert_eq!(StatusRange::parse_list("2xx"), range(200, 299));
-        assert_eq!(StatusRange::parse_list("400-404"), range(400, 404));
-        assert_eq!(StatusRange::parse_list("200, 204").unwrap().len(), 2);
-        for text in ["", "20", "9xx", "404-400", "2xx-3xx", "200;201"] {
-            assert_eq!(StatusRange::parse_list(text), None, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn what_follows() {
-        let now = Timestamp::from_second(1_000).unwrap();
-        let delivery = |spent| Delivery { state: State::InFlight { since: now }, made: spent, spent };
-        let policy = RetryPolicy::explicit(vec![Duration::from_secs(10)], Jitter::None);
-        let judged = |outcome, wait: Option<u64>| Judgement {
-            outcome,
-            rule: String::new(),
-            retry_after: wait.map(Duration::from_secs),
-        };
-        let conclude = |outcome, wait, spent, dedupes| {
-            conclude(&judged(outcome, wait), &delivery(spent), &policy, dedupes, now, 0.5)
-        };
-        let again =
-            |seconds: i64, spends| Conclusion::Again { due: Timestamp::from_second(1_000 + seconds).unwrap(), spends };
-
-        assert_eq!(conclude(Outcome::Retry, None, 0, true), again(10, true));
-        assert_eq!(conclude(Outcome::Retry, Some(3), 0, true), again(10, true));
-        assert_eq!(conclude(Outcome::Retry, Some(60), 0, true), again(60, true));
-        assert_eq!(conclude(Outcome::Retry, None, 1, true), Conclusion::Dead(DeadReason::Exhausted));
-        assert_eq!(conclude(Outcome::Throttled, Some(3), 1, true), again(3, false));
-        assert_eq!(conclude(Outcome::Throttled, Some(0), 1, true), again(1, false), "never a hot loop");
-        assert_eq!(conclude(Outcome::Throttled, None, 5, true), again(10, false));
-        assert_eq!(conclude(Outcome::Ambiguous, None, 0, true), again(10, true));
-        assert_eq!(conclude(Outcome::Ambiguous, None, 0, false), Conclusion::Held(HoldReason::Ambiguous));
-        assert_eq!(conclude(Outcome::Unreachable, None, 0, false), again(10, true));
-        assert_eq!(conclude(Outcome::Gone, None, 0, true), Conclusion::Held(HoldReason::Gone));
-        assert_eq!(conclude(Outcome::Blocked, None, 0, true), Conclusion::Dead(DeadReason::Blocked));
-    }
-}
+mod tests;

@@ -13,6 +13,12 @@ use jiff::fmt::rfc2822;
 pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 /// Shortest wait behind an answer of "not now": one that asks for none must not be asked again at once.
 pub const LEAST_THROTTLED: Duration = Duration::from_secs(1);
+/// Wait behind the first local fault of a delivery; each attempt that spent nothing doubles it.
+pub const LEAST_LOCAL: Duration = Duration::from_secs(1);
+/// Longest wait behind a local fault, before jitter.
+const MOST_LOCAL: Duration = Duration::from_secs(30);
+/// Most attempts that may spend nothing before a local fault counts like any other: most of an hour.
+const LOCAL_ATTEMPTS: u32 = 100;
 /// Most attempts a schedule may have.
 pub const MAX_ATTEMPTS: u32 = 100;
 
@@ -110,6 +116,19 @@ impl RetryPolicy {
     fn jittered(&self, delay: Duration, random: f64) -> Duration {
         delay + delay.mul_f64(self.jitter.part() * random.clamp(0.0, 1.0))
     }
+}
+
+/// The wait behind a fault of this machine, given how many attempts of the delivery have spent nothing so far; `None`
+/// when they were so many that it will not pass by itself.
+///
+/// Seconds, because the receiver may be well; more of them each time, because every attempt leaves a record. Up to
+/// half of it is added at random, so that all that waits does not come back at once.
+pub fn local_delay(unspent: u32, random: f64) -> Option<Duration> {
+    if unspent >= LOCAL_ATTEMPTS {
+        return None;
+    }
+    let delay = LEAST_LOCAL.saturating_mul(2_u32.saturating_pow(unspent)).min(MOST_LOCAL);
+    Some(delay + delay.mul_f64(0.5 * random.clamp(0.0, 1.0)))
 }
 
 /// Reads a `Retry-After` header (RFC 9110, section 10.2.3): seconds or an HTTP date.

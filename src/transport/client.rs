@@ -1,15 +1,17 @@
 //! The HTTP client: one pool of connections, one attempt at a time per call.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Url};
 
 use super::egress::EgressPolicy;
-use super::phases::{CONNECTING, Connecting, PhaseLayer, Phases, SharedPhases, note};
+use super::failure::{Means, Stop, failure};
+use super::phases::{CONNECTING, PhaseLayer, SharedPhases};
+use super::resolver::Resolver;
 use super::tls;
 use crate::domain::outcome::Failure;
 use crate::domain::postback::Timeouts;
@@ -49,9 +51,20 @@ pub enum TransportError {
 /// Sends requests over pooled connections. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Transport {
-    client: Client,
+    clients: Arc<Clients>,
     egress: Arc<EgressPolicy>,
     response_cap: usize,
+}
+
+/// An HTTP client for each connect deadline that is configured: it divides that deadline among the addresses of a
+/// name, and takes it for all of its connections alike.
+#[derive(Debug)]
+struct Clients {
+    tls: rustls::ClientConfig,
+    /// Whether any certificate is trusted.
+    trusts: bool,
+    resolver: Resolver,
+    by_deadline: Mutex<HashMap<Duration, Client>>,
 }
 
 /// One attempt on the wire.
@@ -92,6 +105,8 @@ pub struct SendFailure {
     pub failure: Failure,
     /// What happened, for people.
     pub error: String,
+    /// What came of a response that broke off.
+    pub partial: Option<Received>,
 }
 
 impl Transport {
@@ -101,58 +116,69 @@ impl Transport {
     /// When TLS or the client cannot be set up.
     pub fn new(options: &TransportOptions) -> Result<Self, TransportError> {
         let egress = Arc::new(options.egress.clone());
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls::client_config()?)
-            .dns_resolver(EgressResolver(Arc::clone(&egress)))
-            .connector_layer(PhaseLayer)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .referer(false)
-            .pool_max_idle_per_host(IDLE_PER_HOST)
-            .pool_idle_timeout(IDLE_FOR)
-            .http1_max_headers(MAX_HEADERS)
-            .http2_max_header_list_size(MAX_HEADER_BYTES)
-            .tcp_nodelay(true)
-            .build()?;
-        Ok(Self { client, egress, response_cap: options.response_cap })
+        let resolver = Resolver::new(Arc::clone(&egress));
+        Self::assembled(egress, options.response_cap, resolver, tls::system_roots())
+    }
+
+    /// A transport of parts, of which tests replace some.
+    pub(super) fn assembled(
+        egress: Arc<EgressPolicy>,
+        response_cap: usize,
+        resolver: Resolver,
+        roots: rustls::RootCertStore,
+    ) -> Result<Self, TransportError> {
+        let trusts = !roots.is_empty();
+        let tls = tls::client_config(roots)?;
+        let clients = Arc::new(Clients { tls, trusts, resolver, by_deadline: Mutex::default() });
+        // What does not come together now would not do so later.
+        clients.build(Duration::from_secs(1))?;
+        Ok(Self { clients, egress, response_cap })
     }
 
     /// Sends one request and reads its answer, within the deadlines. Never fails: what went wrong is the result.
     pub async fn send(&self, request: PreparedRequest, timeouts: Timeouts) -> Exchange {
         let begun = monotonic();
         let phases = SharedPhases::default();
-        let connecting = Connecting { phases: Arc::clone(&phases), deadline: timeouts.connect };
         let mut first_byte = None;
         let mut remote = None;
-        let sending = self.exchange(request, timeouts.first_byte, |address| {
+        let mut received = None;
+        let sending = self.exchange(request, timeouts, |address, head| {
             first_byte = Some(monotonic().duration_since(begun));
             remote = address;
+            received.insert(head)
         });
-        let sent = CONNECTING.scope(connecting, tokio::time::timeout(timeouts.total, sending)).await;
+        let sent = CONNECTING.scope(Arc::clone(&phases), tokio::time::timeout(timeouts.total, sending)).await;
         let phases = phases.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let result = match sent {
-            Ok(Ok(received)) => Ok(received),
-            Ok(Err(stop)) => Err(failure(stop, &phases)),
-            Err(_) => Err(failure(Stop::Deadline(timeouts.total), &phases)),
+        let stopped = match sent {
+            Ok(Ok(())) => None,
+            Ok(Err(stop)) => Some(stop),
+            Err(_) => Some(Stop::Deadline(timeouts.total)),
+        };
+        let means = Means { connect: timeouts.connect, trusts: self.clients.trusts };
+        let result = match (stopped, received) {
+            (None, Some(received)) => Ok(received),
+            (None, None) => Err(failure(Stop::Deadline(timeouts.total), &phases, means)),
+            (Some(stop), partial) => Err(SendFailure { partial, ..failure(stop, &phases, means) }),
         };
         let (dns, connect, tls) = (phases.dns(), phases.connect(), phases.tls());
         let total = monotonic().duration_since(begun);
         Exchange { result, timings: Timings { dns, connect, tls, first_byte, total }, remote }
     }
 
-    async fn exchange(
+    /// Sends and receives into what `on_head` gives it, so that what came is kept wherever this ends.
+    async fn exchange<'r>(
         &self,
         request: PreparedRequest,
-        first_byte: Duration,
-        on_head: impl FnOnce(Option<SocketAddr>),
-    ) -> Result<Received, Stop> {
+        timeouts: Timeouts,
+        on_head: impl FnOnce(Option<SocketAddr>, Received) -> &'r mut Received,
+    ) -> Result<(), Stop> {
         let request = self.build(request)?;
-        let answered = tokio::time::timeout(first_byte, self.client.execute(request)).await;
-        let mut response = answered.map_err(|_| Stop::Deadline(first_byte))?.map_err(Stop::Http)?;
-        on_head(response.remote_addr());
+        let client = self.clients.with_deadline(timeouts.connect).map_err(Stop::Client)?;
+        let answered = tokio::time::timeout(timeouts.first_byte, client.execute(request)).await;
+        let mut response = answered.map_err(|_| Stop::Deadline(timeouts.first_byte))?.map_err(Stop::Http)?;
         let headers = response.headers().iter().map(readable).collect();
-        let mut received = Received { status: response.status().as_u16(), headers, body: Vec::new(), over_cap: false };
+        let head = Received { status: response.status().as_u16(), headers, body: Vec::new(), over_cap: false };
+        let received = on_head(response.remote_addr(), head);
         while let Some(chunk) = response.chunk().await.map_err(Stop::Http)? {
             let room = self.response_cap - received.body.len();
             received.body.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
@@ -161,7 +187,7 @@ impl Transport {
                 break;
             }
         }
-        Ok(received)
+        Ok(())
     }
 
     fn build(&self, request: PreparedRequest) -> Result<reqwest::Request, Stop> {
@@ -187,81 +213,38 @@ impl Transport {
     }
 }
 
-/// Why an exchange ended early.
-enum Stop {
-    Forbidden(String),
-    Invalid(String),
-    Deadline(Duration),
-    Http(reqwest::Error),
-}
+impl Clients {
+    fn with_deadline(&self, connect: Duration) -> Result<Client, reqwest::Error> {
+        let mut clients = self.by_deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&connect) {
+            return Ok(client.clone());
+        }
+        let client = self.build(connect)?;
+        clients.insert(connect, client.clone());
+        Ok(client)
+    }
 
-fn failure(stop: Stop, phases: &Phases) -> SendFailure {
-    if let Some(forbidden) = &phases.forbidden {
-        return SendFailure { failure: Failure::Blocked, error: forbidden.to_string() };
+    fn build(&self, connect: Duration) -> Result<Client, reqwest::Error> {
+        Client::builder()
+            .tls_backend_preconfigured(self.tls.clone())
+            .dns_resolver(self.resolver.clone())
+            .connect_timeout(connect)
+            .connector_layer(PhaseLayer)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .referer(false)
+            .pool_max_idle_per_host(IDLE_PER_HOST)
+            .pool_idle_timeout(IDLE_FOR)
+            .http1_max_headers(MAX_HEADERS)
+            .http2_max_header_list_size(MAX_HEADER_BYTES)
+            .tcp_nodelay(true)
+            .build()
     }
-    let unsent = match phases.tls_started {
-        Some(_) => Failure::Tls,
-        None => Failure::Unreachable,
-    };
-    match stop {
-        Stop::Forbidden(error) => SendFailure { failure: Failure::Blocked, error },
-        Stop::Invalid(error) => SendFailure { failure: Failure::Unrenderable, error },
-        Stop::Deadline(after) if phases.given_up => {
-            SendFailure { failure: unsent, error: format!("no connection within {after:?}") }
-        }
-        Stop::Deadline(after) => {
-            SendFailure { failure: Failure::Lost, error: format!("no whole answer within {after:?}") }
-        }
-        Stop::Http(error) => {
-            let failure = if !error.is_connect() && !error.is_builder() {
-                Failure::Lost
-            } else if phases.tls_started.is_some() {
-                Failure::Tls
-            } else {
-                Failure::Unreachable
-            };
-            SendFailure { failure, error: chain(&error.without_url()) }
-        }
-    }
-}
-
-/// An error with its causes; the URL stays out, it may hold secrets.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn readable((name, value): (&HeaderName, &HeaderValue)) -> (String, String) {
     (name.as_str().to_owned(), value.as_bytes().escape_ascii().to_string())
-}
-
-/// Resolves names and keeps forbidden addresses from the connector. A name with any forbidden address is
-/// refused whole: it must not depend on the order of answers where a connection goes.
-struct EgressResolver(Arc<EgressPolicy>);
-
-impl Resolve for EgressResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let egress = Arc::clone(&self.0);
-        Box::pin(async move {
-            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            for address in &addresses {
-                if let Err(forbidden) = egress.check_address(address.ip()) {
-                    note(|phases, _| phases.forbidden = Some(forbidden.clone()));
-                    return Err(forbidden.into());
-                }
-            }
-            note(|phases, now| phases.resolved = Some(now));
-            Ok(Box::new(addresses.into_iter()) as Addrs)
-        })
-    }
 }
 
 /// A client for our own API: the same TLS, but none of the rules for receivers.
@@ -269,5 +252,5 @@ impl Resolve for EgressResolver {
 /// # Errors
 /// When TLS or the client cannot be set up.
 pub fn api_client() -> Result<reqwest::ClientBuilder, TransportError> {
-    Ok(Client::builder().tls_backend_preconfigured(tls::client_config()?).no_proxy())
+    Ok(Client::builder().tls_backend_preconfigured(tls::client_config(tls::system_roots())?).no_proxy())
 }

@@ -5,8 +5,13 @@
 
 mod client;
 mod egress;
+mod failure;
 mod phases;
+mod resolver;
 mod tls;
 
 pub use client::{Exchange, Received, SendFailure, Transport, TransportError, TransportOptions, api_client};
 pub use egress::{EgressPolicy, Forbidden};
+
+#[cfg(test)]
+mod tests;

@@ -28,21 +28,15 @@ pub(crate) struct Phases {
 
 pub(crate) type SharedPhases = Arc<Mutex<Phases>>;
 
-/// What an attempt's task carries for its connection.
-#[derive(Debug, Clone)]
-pub(crate) struct Connecting {
-    pub(crate) phases: SharedPhases,
-    pub(crate) deadline: Duration,
-}
-
 tokio::task_local! {
-    pub(crate) static CONNECTING: Connecting;
+    /// What an attempt's task carries for its connection.
+    pub(crate) static CONNECTING: SharedPhases;
 }
 
 /// Notes something about the connection of the current attempt, if there is one.
 pub(crate) fn note(change: impl FnOnce(&mut Phases, Instant)) {
-    let _ = CONNECTING.try_with(|connecting| {
-        change(&mut connecting.phases.lock().unwrap_or_else(PoisonError::into_inner), monotonic());
+    let _ = CONNECTING.try_with(|phases| {
+        change(&mut phases.lock().unwrap_or_else(PoisonError::into_inner), monotonic());
     });
 }
 
@@ -73,7 +67,7 @@ impl Drop for Unfinished {
     }
 }
 
-/// Wraps the connector: notes begin and end, and holds the attempt's own connect deadline.
+/// Wraps the connector: notes begin and end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PhaseLayer;
 
@@ -91,14 +85,6 @@ impl<S> Layer<S> for PhaseLayer {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The connect deadline has passed.
-#[derive(Debug, thiserror::Error)]
-#[error("no connection within {0:?}")]
-pub(crate) struct ConnectTimeout(Duration);
-
-/// Longest a connection may take that belongs to no attempt any more.
-const ORPHAN_DEADLINE: Duration = Duration::from_secs(30);
-
 impl<S, R> Service<R> for PhaseConnector<S>
 where
     S: Service<R, Error = BoxError>,
@@ -115,13 +101,12 @@ where
 
     fn call(&mut self, destination: R) -> Self::Future {
         note(|phases, now| *phases = Phases { connecting: Some(now), ..Phases::default() });
-        let deadline = CONNECTING.try_with(|connecting| connecting.deadline).unwrap_or(ORPHAN_DEADLINE);
         let connecting = self.0.call(destination);
         Box::pin(async move {
             let mut unfinished = Unfinished(true);
-            let connected = tokio::time::timeout(deadline, connecting).await;
+            let connected = connecting.await;
             unfinished.0 = false;
-            let connected = connected.map_err(|_| ConnectTimeout(deadline))??;
+            let connected = connected?;
             note(|phases, now| phases.connected = Some(now));
             Ok(connected)
         })

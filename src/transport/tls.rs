@@ -12,8 +12,8 @@ use super::phases;
 /// Sessions kept for resumption.
 const SESSIONS: usize = 1_024;
 
-/// The client's TLS configuration; certificates that cannot be read are left out with a warning.
-pub(crate) fn client_config() -> Result<ClientConfig, rustls::Error> {
+/// The system's trust store; certificates that cannot be read are left out with a warning.
+pub(crate) fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
@@ -26,6 +26,11 @@ pub(crate) fn client_config() -> Result<ClientConfig, rustls::Error> {
             "the system has no trusted certificates; install ca-certificates, or no https postback will arrive"
         );
     }
+    roots
+}
+
+/// The client's TLS configuration.
+pub(crate) fn client_config(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

@@ -20,3 +20,5 @@ mod delivery;
 mod ingest;
 mod operators;
 mod order;
+mod tls;
+mod wire;

@@ -3,7 +3,8 @@
 //! [`RequestTemplate::compile`] checks everything that can be known without an event and reports all faults at
 //! once. [`RequestTemplate::render`] writes every value in the encoding of its place, signs the result, and makes a
 //! second copy for the record in which secrets and signatures are [`MASK`](crate::domain::template)ed: it is rendered
-//! with masks, never searched for secrets.
+//! with masks, never searched for secrets. Only what the receiver answers has to be searched: for that, the request
+//! carries what is [`Concealed`].
 //!
 //! # Empty values
 //!
@@ -33,12 +34,16 @@
 //! This module refuses to know how a request is sent.
 
 mod body;
+mod concealed;
+mod echo;
 mod lint;
 mod parameter;
 mod url;
 
 pub use super::template::RenderError;
+pub use concealed::{Concealed, LEAST_BYTES, Mask};
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -185,6 +190,8 @@ pub struct PreparedRequest {
     pub record: RecordedRequest,
     /// SHA-256 over method, LF, URL, LF, each header as `name: value` and LF, LF, and the body.
     pub digest: [u8; 32],
+    /// What must not be recorded of the answer.
+    pub concealed: Concealed,
 }
 
 impl fmt::Debug for PreparedRequest {
@@ -297,16 +304,19 @@ impl RequestTemplate {
     /// # Errors
     /// When a value is missing, unfilled or unfit for its place, a secret is absent, or a bound is passed.
     pub fn render(&self, scope: &Scope<'_>) -> Result<PreparedRequest, RenderError> {
-        let draft = self.draft(scope, View::Wire)?;
+        let noted = RefCell::new(Vec::new());
+        let draft = self.draft(&Environment { noted: Some(&noted), ..Environment::new(scope, View::Wire) })?;
         check_bounds(&draft)?;
         let record = if self.confidential {
-            self.record(self.draft(scope, View::Record)?)
+            self.record(self.draft(&Environment::new(scope, View::Record))?)
         } else {
             self.record(Draft { url: draft.url.clone(), headers: draft.headers.clone(), body: draft.body.clone() })
         };
         let Draft { url, headers, body } = draft;
         let digest = digest(&self.method, &url, &headers, body.as_bytes());
-        Ok(PreparedRequest { method: self.method.clone(), url, headers, body: Bytes::from(body), record, digest })
+        let (method, body) = (self.method.clone(), Bytes::from(body));
+        let concealed = Concealed::new(scope.secrets.values().cloned().chain(noted.into_inner()));
+        Ok(PreparedRequest { method, url, headers, body, record, digest, concealed })
     }
 
     fn record(&self, draft: Draft) -> RecordedRequest {
@@ -315,16 +325,16 @@ impl RequestTemplate {
     }
 
     /// Renders everything, then signs it.
-    fn draft(&self, scope: &Scope<'_>, view: View) -> Result<Draft, RenderError> {
-        let environment = Environment::new(scope, view);
+    fn draft(&self, environment: &Environment<'_>) -> Result<Draft, RenderError> {
+        let places = environment.afresh();
         let mut draft = Draft {
-            url: self.url.render(&environment)?,
-            headers: self.render_headers(&environment)?,
-            body: self.body.render(&environment)?,
+            url: self.url.render(&places)?,
+            headers: self.render_headers(&places)?,
+            body: self.body.render(&places)?,
         };
         if let Some(signature) = &self.signature {
             let unsigned = Unsigned { method: &self.method, url: &draft.url, body: &draft.body };
-            match signature.sign(unsigned, scope, view)? {
+            match signature.sign(unsigned, environment)? {
                 Placement::Query(parameter) => {
                     draft.url.push(if draft.url.contains('?') { '&' } else { '?' });
                     draft.url.push_str(&parameter);

@@ -22,8 +22,7 @@ use secrecy::ExposeSecret;
 use super::request::RequestFault;
 use super::template::encode::{self, Place as Encoding};
 use super::template::{
-    Delimiters, Environment, Expression, MASK, RenderError, RequestPart, Scope, Secrets, Syntax, Template, View,
-    Vocabulary,
+    Delimiters, Environment, Expression, MASK, RenderError, RequestPart, Secrets, Syntax, Template, View, Vocabulary,
 };
 use message::Parts;
 
@@ -237,26 +236,26 @@ impl SignatureScheme {
     }
 
     /// Signs a request, or writes what stands in its record.
-    pub(crate) fn sign(&self, request: Unsigned<'_>, scope: &Scope<'_>, view: View) -> Result<Placement, RenderError> {
+    pub(crate) fn sign(&self, request: Unsigned<'_>, given: &Environment<'_>) -> Result<Placement, RenderError> {
         match &self.0 {
             Scheme::StandardWebhooks { secret } => {
-                standard_webhooks(secret, request.body, scope, view).map(Placement::Headers)
+                standard_webhooks(secret, request.body, given).map(Placement::Headers)
             }
-            Scheme::Custom(custom) => custom.sign(request, scope, view),
+            Scheme::Custom(custom) => custom.sign(request, given),
         }
     }
 }
 
 impl Custom {
-    fn sign(&self, request: Unsigned<'_>, scope: &Scope<'_>, view: View) -> Result<Placement, RenderError> {
-        let signature = match view {
-            View::Wire => self.signature(request, scope)?,
+    fn sign(&self, request: Unsigned<'_>, given: &Environment<'_>) -> Result<Placement, RenderError> {
+        let signature = match given.view {
+            View::Wire => self.signature(request, given)?,
             View::Record => MASK.to_owned(),
         };
         match &self.place {
             Place::Query(name) => {
                 let mut parameter = format!("{name}=");
-                match view {
+                match given.view {
                     View::Wire => {
                         // Cannot fail: only headers and XML refuse characters.
                         let _ = encode::push(&signature, Encoding::Query, false, &mut parameter);
@@ -266,7 +265,7 @@ impl Custom {
                 Ok(Placement::Query(parameter))
             }
             Place::Header { name, value } => {
-                let environment = Environment { signature: Some(&signature), ..Environment::new(scope, view) };
+                let environment = Environment { signature: Some(&signature), ..given.afresh() };
                 let mut text = String::new();
                 value.render(&environment, Encoding::Header, &mut text)?;
                 Ok(Placement::Headers(vec![(name.clone(), text)]))
@@ -274,15 +273,14 @@ impl Custom {
         }
     }
 
-    fn signature(&self, request: Unsigned<'_>, scope: &Scope<'_>) -> Result<String, RenderError> {
+    fn signature(&self, request: Unsigned<'_>, given: &Environment<'_>) -> Result<String, RenderError> {
         let parts = Parts { request, joiner: self.joiner.as_deref(), form: self.parameters };
         let look_up = |part: RequestPart| -> Cow<'_, str> { parts.get(part) };
-        let environment =
-            Environment { part: Some(&look_up), own_secret: Some(&self.secret), ..Environment::new(scope, View::Wire) };
+        let environment = Environment { part: Some(&look_up), own_secret: Some(&self.secret), ..given.afresh() };
         let mut message = String::new();
         self.message.render(&environment, Encoding::Plain, &mut message)?;
         let key = if self.algorithm.is_keyed() {
-            let value = current(scope.secrets, &self.secret)?;
+            let value = current(given.scope.secrets, &self.secret)?;
             self.secret_encoding.key(value).ok_or_else(|| RenderError::SecretEncoding {
                 name: self.secret.clone(),
                 encoding: self.secret_encoding.name(),
@@ -290,17 +288,15 @@ impl Custom {
         } else {
             Vec::new()
         };
-        Ok(self.output.write(&self.algorithm.digest(&key, message.as_bytes())))
+        let signature = self.output.write(&self.algorithm.digest(&key, message.as_bytes()));
+        given.note(&signature);
+        Ok(signature)
     }
 }
 
 /// The three headers of the specification; one signature for each live secret, the current one first.
-fn standard_webhooks(
-    secret: &str,
-    body: &str,
-    scope: &Scope<'_>,
-    view: View,
-) -> Result<Vec<(String, String)>, RenderError> {
+fn standard_webhooks(secret: &str, body: &str, given: &Environment<'_>) -> Result<Vec<(String, String)>, RenderError> {
+    let Environment { scope, view, .. } = *given;
     let id = scope.delivery_id.to_string();
     let timestamp = scope.timestamp.as_second().to_string();
     let values = scope.secrets.get(secret).ok_or_else(|| RenderError::UnknownSecret { name: secret.into() })?;
@@ -315,7 +311,9 @@ fn standard_webhooks(
                 let key = SecretEncoding::Whsec.key(value.expose_secret()).ok_or_else(|| {
                     RenderError::SecretEncoding { name: secret.into(), encoding: SecretEncoding::Whsec.name() }
                 })?;
-                Output::Base64.write(&Algorithm::HmacSha256.digest(&key, message.as_bytes()))
+                let signature = Output::Base64.write(&Algorithm::HmacSha256.digest(&key, message.as_bytes()));
+                given.note(&signature);
+                signature
             }
             View::Record => MASK.to_owned(),
         };

@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use super::*;
 use crate::domain::event::{Event, Status};
 use crate::domain::id::{AffiliateId, ClickId, DeliveryId, EventId, EventType, TransactionId};
+use crate::domain::template::Scope;
 
 const URL: &str = "https://a.example/pb?sid=1234567890&productid=1234&oid=0987654321";
 
@@ -65,7 +66,7 @@ fn sign(
         original: None,
         secrets: &secrets,
     };
-    scheme.sign(request, &scope, view)
+    scheme.sign(request, &Environment::new(&scope, view))
 }
 
 /// The header's value that a custom signature gives.

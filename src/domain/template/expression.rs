@@ -165,6 +165,9 @@ impl Expression {
                 problem,
             })?;
         }
+        if self.is_confidential() {
+            environment.note(&value.text());
+        }
         Ok(value)
     }
 

@@ -1,6 +1,7 @@
 //! What a template is rendered over.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -52,6 +53,11 @@ impl Secrets {
         self.0.get(name).map(Vec::as_slice).filter(|values| !values.is_empty())
     }
 
+    /// The live values of all secrets.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &SecretString> {
+        self.0.values().flatten()
+    }
+
     /// The names there are.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
@@ -86,11 +92,25 @@ pub(crate) struct Environment<'a> {
     pub(crate) own_secret: Option<&'a str>,
     /// The signature, for the header that carries it.
     pub(crate) signature: Option<&'a str>,
+    /// Where every value is noted that is made of a secret or a signature.
+    pub(crate) noted: Option<&'a RefCell<Vec<SecretString>>>,
 }
 
 impl<'a> Environment<'a> {
     /// An environment for the places of a request.
     pub(crate) fn new(scope: &'a Scope<'a>, view: View) -> Self {
-        Self { scope, view, part: None, own_secret: None, signature: None }
+        Self { scope, view, part: None, own_secret: None, signature: None, noted: None }
+    }
+
+    /// An environment for another place of the same rendering.
+    pub(crate) fn afresh(&self) -> Environment<'_> {
+        Environment { noted: self.noted, ..Environment::new(self.scope, self.view) }
+    }
+
+    /// Notes a value that must not come back in an answer.
+    pub(crate) fn note(&self, value: &str) {
+        if let Some(noted) = self.noted {
+            noted.borrow_mut().push(value.into());
+        }
     }
 }

@@ -15,6 +15,7 @@ pub(crate) struct Daemon {
     directory: PathBuf,
     child: Child,
     address: String,
+    environment: Vec<(String, String)>,
     client: reqwest::Client,
 }
 
@@ -52,11 +53,12 @@ pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Finished {
 }
 
 impl Daemon {
-    /// Starts the daemon of a directory and waits until it is ready.
-    pub(crate) fn start(directory: &Path) -> Self {
-        let (child, address) = spawn(directory);
+    /// Starts the daemon of a directory with these variables, and waits until it is ready.
+    pub(crate) fn start_in(directory: &Path, environment: &[(&str, &str)]) -> Self {
+        let environment: Vec<_> = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let (child, address) = spawn(directory, &environment);
         let client = postbackd::transport::api_client().unwrap().build().unwrap();
-        Self { directory: directory.to_path_buf(), child, address, client }
+        Self { directory: directory.to_path_buf(), child, address, environment, client }
     }
 
     /// Kills the daemon as a crash would.
@@ -67,13 +69,18 @@ impl Daemon {
 
     /// Starts it again on the same directory.
     pub(crate) fn start_again(&mut self) {
-        (self.child, self.address) = spawn(&self.directory);
+        (self.child, self.address) = spawn(&self.directory, &self.environment);
     }
 
     /// Sends a signal, by its number.
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, signal).unwrap();
+    }
+
+    /// Its process.
+    pub(crate) fn process(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
     }
 
     /// Waits for its end; returns its exit code.
@@ -150,10 +157,11 @@ async fn answer(response: reqwest::Response) -> Answer {
 }
 
 /// Starts the process; its log says when it is ready and where. The rest of the log is read so that it never blocks.
-fn spawn(directory: &Path) -> (Child, String) {
+fn spawn(directory: &Path, environment: &[(String, String)]) -> (Child, String) {
     let config = directory.join("postbackd.toml");
     let mut command = binary();
     command.current_dir(directory).arg("run").arg("--config").arg(&config).stderr(Stdio::piped()).stdout(Stdio::null());
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     let mut child = command.spawn().unwrap();
     let log = BufReader::new(child.stderr.take().unwrap());
     let (ready, waiting) = mpsc::channel();

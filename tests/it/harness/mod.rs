@@ -1,6 +1,7 @@
 //! The world of a test: affiliates with scripted receivers, and the real daemon between them and the test.
 
 mod daemon;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,6 +12,7 @@ use postbackd::receiver::{LedgerSnapshot, Receiver, ReceiverOptions, Script};
 use serde_json::{Value, json};
 
 pub(crate) use daemon::{Daemon, command};
+pub(crate) use tls::{Authority, Front, TlsFront};
 
 /// Longest a test waits for anything: `POSTBACKD_TEST_PATIENCE` seconds, for runs of many events.
 pub(crate) fn patience() -> Duration {
@@ -34,6 +36,7 @@ pub(crate) struct Partner {
     postback: String,
     tail: String,
     query: String,
+    front: Option<Front>,
 }
 
 /// An affiliate whose receiver answers by a script.
@@ -46,6 +49,7 @@ pub(crate) fn partner(id: &str, script: &str) -> Partner {
         tail: String::new(),
         query: "eid={event_id}&txid={transaction_id}&cid={click_id}&status={status}&payout={payout}&cur={currency}"
             .into(),
+        front: None,
     }
 }
 
@@ -74,6 +78,12 @@ impl Partner {
         self
     }
 
+    /// Puts its receiver behind TLS.
+    pub(crate) fn behind(mut self, front: Front) -> Self {
+        self.front = Some(front);
+        self
+    }
+
     fn file(&self, url: &str) -> String {
         format!(
             "id = \"{id}\"\nname = \"{id}\"\n{}\n[[postback]]\nname = \"conversions\"\nmethod = \"GET\"\n\
@@ -96,6 +106,7 @@ pub(crate) struct World {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) daemon: Daemon,
     receivers: BTreeMap<String, Receiver>,
+    fronts: BTreeMap<String, TlsFront>,
 }
 
 /// Quick retries, so that a story is told in a second.
@@ -110,21 +121,48 @@ impl World {
 
     /// A world with these affiliates and more lines for the daemon's file.
     pub(crate) async fn configured(partners: Vec<Partner>, daemon_lines: &str) -> Self {
+        Self::in_environment(partners, daemon_lines, &[]).await
+    }
+
+    /// The same, with variables in the daemon's environment; it trusts the authority of the fronts unless they say
+    /// otherwise.
+    pub(crate) async fn in_environment(
+        partners: Vec<Partner>,
+        daemon_lines: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::new();
         let mut receivers = BTreeMap::new();
+        let mut fronts = BTreeMap::new();
         std::fs::create_dir(directory.path().join("affiliates")).unwrap();
         for partner in partners {
             let script = Script::parse(&partner.script).unwrap();
             let key = "eid".parse().unwrap();
             let options = ReceiverOptions { script, key, ..ReceiverOptions::default() };
             let receiver = Receiver::start(options).await.unwrap();
-            let file = partner.file(&receiver.url("/postback"));
+            let mut url = receiver.url("/postback");
+            if let Some(front) = partner.front {
+                let front = TlsFront::start(front, &authority, receiver.address()).await;
+                url = format!("https://{}/postback", front.address);
+                fronts.insert(partner.id.clone(), front);
+            }
+            let file = partner.file(&url);
             std::fs::write(directory.path().join(format!("affiliates/{}.toml", partner.id)), file).unwrap();
             receivers.insert(partner.id, receiver);
         }
-        write_daemon_file(directory.path(), &receivers, daemon_lines);
-        let daemon = Daemon::start(directory.path());
-        Self { directory, daemon, receivers }
+        let ports = receivers.values().map(|receiver: &Receiver| receiver.address().port());
+        let ports: Vec<_> = ports.chain(fronts.values().map(|front: &TlsFront| front.address.port())).collect();
+        write_daemon_file(directory.path(), &ports, daemon_lines);
+        let trusted = directory.path().join("authority.pem");
+        std::fs::write(&trusted, authority.pem()).unwrap();
+        let trusted = [("SSL_CERT_FILE", trusted.to_str().unwrap())];
+        let daemon = Daemon::start_in(directory.path(), &[&trusted, environment].concat());
+        Self { directory, daemon, receivers, fronts }
+    }
+
+    pub(crate) fn front(&self, id: &str) -> &TlsFront {
+        &self.fronts[id]
     }
 
     pub(crate) fn receiver(&self, id: &str) -> &Receiver {
@@ -166,9 +204,9 @@ impl World {
     }
 }
 
-fn write_daemon_file(directory: &Path, receivers: &BTreeMap<String, Receiver>, lines: &str) {
+fn write_daemon_file(directory: &Path, ports: &[u16], lines: &str) {
     use sha2::{Digest as _, Sha256};
-    let ports: Vec<String> = receivers.values().map(|receiver| receiver.address().port().to_string()).collect();
+    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
     std::fs::write(directory.join("events.toml"), include_str!("../../../config/events.toml")).unwrap();
     let file = format!(
         "events = \"events.toml\"\naffiliates = \"affiliates\"\n\

@@ -1,0 +1,155 @@
+//! Values that are echoed in every spelling are found, and nothing else is.
+
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{AsciiSet, percent_encode};
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::template::encode::push_json;
+
+fn mask(values: &[&str]) -> Mask {
+    Concealed::new(values.iter().map(|value| SecretString::from(*value))).mask()
+}
+
+fn json(text: &str) -> String {
+    let mut out = String::new();
+    push_json(text, &mut out);
+    out
+}
+
+/// Every character as `\uXXXX`.
+fn escaped(text: &str) -> String {
+    text.encode_utf16().fold(String::new(), |out, unit| format!("{out}\\u{unit:04X}"))
+}
+
+fn percent(text: &str) -> String {
+    percent_encode(text.as_bytes(), NON_ALPHANUMERIC).to_string()
+}
+
+fn lower_digits(encoded: &str) -> String {
+    let mut digits = 0;
+    let lower = |c: char| {
+        digits = if c == '%' { 2 } else { i32::max(digits - 1, -1) };
+        if digits >= 0 { c.to_ascii_lowercase() } else { c }
+    };
+    encoded.chars().map(lower).collect()
+}
+
+fn html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+/// The spellings of a value whose text is to be found whole.
+fn spellings(value: &str) -> Vec<String> {
+    const EVERYTHING: &AsciiSet = &NON_ALPHANUMERIC.remove(b'\0');
+    let form: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+    let mixed: String =
+        value.chars().enumerate().map(|(at, c)| if at % 2 == 0 { percent(&c.to_string()) } else { c.into() }).collect();
+    vec![
+        value.into(),
+        value.to_ascii_uppercase(),
+        percent(value),
+        lower_digits(&percent(value)),
+        percent(&percent(value)),
+        percent_encode(value.as_bytes(), EVERYTHING).to_string(),
+        form,
+        mixed,
+        json(value),
+        json(&json(value)),
+        json(value).replace('/', "\\/"),
+        escaped(value),
+        html(value),
+        value.as_bytes().escape_ascii().to_string(),
+        hex::encode(value),
+        hex::encode_upper(value),
+        STANDARD.encode(value),
+        URL_SAFE_NO_PAD.encode(value),
+        percent(STANDARD.encode(value).trim_end_matches('=')),
+    ]
+}
+
+/// Secrets of every kind, without what the base64 of its neighbours would hide anyway.
+fn secret() -> impl Strategy<Value = String> {
+    let special = proptest::sample::select("abAB019 &=?#%/\\\"'<>+-._~ü€😀{}\n".chars().collect::<Vec<_>>());
+    prop_oneof![
+        "[a-zA-Z0-9]{8,40}",
+        proptest::collection::vec(special, 8..30).prop_map(|chars| chars.into_iter().collect::<String>()),
+        proptest::collection::vec(any::<u8>(), 12..40).prop_map(|bytes| format!("whsec_{}", STANDARD.encode(bytes))),
+        proptest::collection::vec(any::<u8>(), 12..40).prop_map(hex::encode),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_echoed_is_masked_however_it_is_spelled(value in secret(), other in secret(), before in "[ -~]{0,9}") {
+        prop_assume!(!value.contains(&other) && !other.contains(&value));
+        let mask = mask(&[&value, &other]);
+        for spelled in spellings(&value).into_iter().chain(spellings(&other)) {
+            // Digits before a value could be taken for its own escape; a space could not.
+            let masked = mask.over(&format!("{before} <{spelled}> behind"), usize::MAX);
+            prop_assert!(masked.contains("***") && masked.ends_with("> behind"), "{spelled:?} became {masked:?}");
+            prop_assert!(!masked.contains(&spelled), "{spelled:?} became {masked:?}");
+            let hidden = masked.replace('*', "");
+            prop_assert!(hidden.len() <= before.len() + " <> behind=====".len(), "{spelled:?} became {masked:?}");
+        }
+    }
+
+    #[test]
+    fn in_the_base64_of_a_longer_text_no_more_than_its_edges_stay(
+        value in "[a-zA-Z0-9/&=]{8,40}", before in "[ -~]{0,9}", behind in "[ -~]{0,9}",
+    ) {
+        for text in [format!("{before}{value}{behind}"), format!("{before}{}{behind}", percent(&value))] {
+            let encoded = STANDARD.encode(&text);
+            let masked = mask(&[&value]).over(&encoded, usize::MAX);
+            prop_assert!(masked.contains("***"), "{encoded} became {masked}");
+            let kept = masked.replace('*', "").len() * 3 / 4;
+            prop_assert!(kept <= before.len() + behind.len() + 6, "{encoded} became {masked}");
+        }
+    }
+
+    #[test]
+    fn no_cut_leaves_a_part_of_a_value(value in "[a-z]{20,30}", filler in 0_usize..40, most in 1_usize..60) {
+        let text = format!("{}{value}{}", "-".repeat(filler), "-".repeat(40));
+        let masked = mask(&[&value]).over_start(text.as_bytes(), most, true);
+        prop_assert!(masked.iter().all(|byte| b"-*".contains(byte)));
+        for end in filler + 4..text.len() {
+            let broken = mask(&[&value]).over_start(&text.as_bytes()[..end], usize::MAX, false);
+            prop_assert!(broken.iter().all(|byte| b"-*".contains(byte)), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_secret_stays_as_it_came(text in "[ -~\n]{0,200}") {
+        prop_assert_eq!(mask(&["ünheard-of"]).over(&text, usize::MAX), text);
+    }
+}
+
+#[test]
+fn values_that_overlap_are_masked_to_the_end_of_the_last() {
+    let mask = mask(&["abcdefgh", "efghijkl", "ijklm"]);
+    assert_eq!(mask.over("<abcdefghijklm>", 100), "<***>");
+    assert_eq!(mask.over("<abcdefgh><ijklm>", 100), "<***><***>");
+}
+
+#[test]
+fn a_value_too_short_to_be_told_from_chance_is_left_alone() {
+    assert_eq!(mask(&["abc"]).over("abc", 100), "abc");
+    assert_eq!(mask(&["abcd"]).over("abcd", 100), "***");
+}
+
+#[test]
+fn what_a_value_stands_for_is_masked_too() {
+    let mask = mask(&["dXNlcjpwYXNzd29yZA==", "whsec_Zmlyc3Qta2V5LW9mLWFsbA=="]);
+    for text in ["user:password", "first-key-of-all", "Zmlyc3Qta2V5LW9mLWFsbA=="] {
+        assert_eq!(mask.over(&format!("<{text}>"), 100).replace('=', ""), "<***>", "{text}");
+    }
+}
+
+#[test]
+fn nothing_shows_when_it_is_printed() {
+    let concealed = Concealed::new([SecretString::from("canary-5f2a")]);
+    assert_eq!(format!("{concealed:?} {:?}", concealed.clone()), "Concealed(1) Concealed(1)");
+    assert!(!format!("{:?}", concealed.mask()).contains("canary"));
+}
