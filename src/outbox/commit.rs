@@ -6,7 +6,7 @@
 use std::sync::mpsc::{Receiver as SyncReceiver, SyncSender};
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::arrivals::{Arrivals, Due, SendClass};
 use super::claims::Claims;
@@ -50,7 +50,8 @@ pub struct Window {
 }
 
 pub(crate) enum Request {
-    Accept(Vec<AcceptRequest>, Answer<Vec<Result<Ingested, OutboxError>>>),
+    /// The permits are given back once the events are durable, whether or not anybody still waits for the answer.
+    Accept(Vec<AcceptRequest>, Vec<OwnedSemaphorePermit>, Answer<Vec<Result<Ingested, OutboxError>>>),
     Settle(Box<Settlement>, Answer<Delivery>),
     Intend(DeliveryId, Answer<()>),
     Order(OrderRequest, Answer<Result<Delivery, OrderRefused>>),
@@ -203,9 +204,13 @@ fn answer(replies: Vec<Reply>, result: Result<(), &OutboxError>) {
 fn handle(shared: &Shared, writer: &mut Writer<'_>, request: Request, replies: &mut Vec<Reply>) {
     let now = crate::domain::timestamp::to_micros(shared.clock.now());
     match request {
-        Request::Accept(events, to) => {
+        Request::Accept(events, permits, to) => {
             let results: Vec<_> = events.iter().map(|event| writer.attempt(|w| w.accept(event, now))).collect();
-            replies.push(later(to, Ok(results)));
+            let reply = later(to, Ok(results));
+            replies.push(Box::new(move |durable| {
+                drop(permits);
+                reply(durable);
+            }));
         }
         Request::Settle(settlement, to) => replies.push(later(to, writer.attempt(|w| w.settle(*settlement)))),
         Request::Intend(id, to) => {

@@ -33,3 +33,5 @@ pub use sled::SledEngine;
 
 #[cfg(test)]
 mod contract_tests;
+#[cfg(test)]
+mod room_tests;
