@@ -115,6 +115,7 @@ fn routes(state: State) -> Router {
     Router::new()
         .route("/v1/events", post(ingest::one))
         .route("/v1/events/batch", post(ingest::batch))
+        .route("/v1/events/unrouted", get(read::unrouted))
         .route("/v1/events/{id}", get(read::event))
         .route("/v1/deliveries", get(read::deliveries))
         .route("/v1/deliveries/{id}", get(read::delivery))

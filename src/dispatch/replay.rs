@@ -309,7 +309,7 @@ fn name_targets(request: &ReplayRequest, outbox: &Outbox, rules: &IntakeRules) -
     let reader = outbox.reader();
     if request.unrouted {
         let mut ids = Vec::new();
-        for id in reader.unrouted(None) {
+        for id in reader.unrouted(None, false) {
             let id = id?;
             if ids.len() == most {
                 break;

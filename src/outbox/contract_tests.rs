@@ -481,7 +481,8 @@ async fn unrouted_events_are_kept_and_can_be_planned(mut story: Story) {
         panic!()
     };
     story.reopen().await;
-    let unrouted = |story: &Story| story.outbox().reader().unrouted(None).collect::<Result<Vec<_>, _>>().unwrap();
+    let unrouted =
+        |story: &Story| story.outbox().reader().unrouted(None, false).collect::<Result<Vec<_>, _>>().unwrap();
     assert_eq!(unrouted(&story), [kept.event_id]);
     let plan = to(&["a"], OrderPolicy::default());
     let planned = story.outbox().plan_unrouted(kept.event_id, plan.clone()).await.unwrap().unwrap();

@@ -26,6 +26,18 @@ pub(crate) const TOKEN: &str = "test-token-of-everything";
 /// The token that may only hand events in.
 pub(crate) const INGEST_TOKEN: &str = "test-token-of-ingest";
 
+/// A token that is for the affiliate acme only, where [`narrowed`] is configured.
+pub(crate) const NARROWED_TOKEN: &str = "test-token-of-acme";
+
+/// Lines for `[api]` that make [`NARROWED_TOKEN`] known.
+pub(crate) fn narrowed() -> String {
+    use sha2::{Digest as _, Sha256};
+    let sha256 = hex::encode(Sha256::digest(NARROWED_TOKEN));
+    format!(
+        "[[api.token]]\nname = \"narrowed\"\nsha256 = \"{sha256}\"\nscopes = [\"ingest\", \"read\"]\naffiliates = [\"acme\"]\n"
+    )
+}
+
 /// An affiliate of the test: a receiver and what its file says.
 pub(crate) struct Partner {
     id: String,
@@ -110,6 +122,11 @@ impl World {
 
     /// A world with these affiliates and more lines for the daemon's file.
     pub(crate) async fn configured(partners: Vec<Partner>, daemon_lines: &str) -> Self {
+        Self::with_api(partners, "", daemon_lines).await
+    }
+
+    /// A world with these affiliates, more lines for `[api]`, and more for the daemon's file.
+    pub(crate) async fn with_api(partners: Vec<Partner>, api_lines: &str, daemon_lines: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut receivers = BTreeMap::new();
         std::fs::create_dir(directory.path().join("affiliates")).unwrap();
@@ -122,7 +139,7 @@ impl World {
             std::fs::write(directory.path().join(format!("affiliates/{}.toml", partner.id)), file).unwrap();
             receivers.insert(partner.id, receiver);
         }
-        write_daemon_file(directory.path(), &receivers, daemon_lines);
+        write_daemon_file(directory.path(), &receivers, api_lines, daemon_lines);
         let daemon = Daemon::start(directory.path());
         Self { directory, daemon, receivers }
     }
@@ -166,14 +183,14 @@ impl World {
     }
 }
 
-fn write_daemon_file(directory: &Path, receivers: &BTreeMap<String, Receiver>, lines: &str) {
+fn write_daemon_file(directory: &Path, receivers: &BTreeMap<String, Receiver>, api_lines: &str, lines: &str) {
     use sha2::{Digest as _, Sha256};
     let ports: Vec<String> = receivers.values().map(|receiver| receiver.address().port().to_string()).collect();
     std::fs::write(directory.join("events.toml"), include_str!("../../../config/events.toml")).unwrap();
     let file = format!(
         "events = \"events.toml\"\naffiliates = \"affiliates\"\n\
          [outbox]\npath = \"outbox\"\nkeep_free = \"16MiB\"\n\
-         [api]\nlisten = \"127.0.0.1:0\"\nsocket = \"postbackd.sock\"\n\
+         [api]\nlisten = \"127.0.0.1:0\"\nsocket = \"postbackd.sock\"\n{api_lines}\n\
          [[api.token]]\nname = \"tests\"\nsha256 = \"{}\"\nscopes = [\"ingest\", \"read\", \"replay\", \"configure\"]\n\
          [[api.token]]\nname = \"backend\"\nsha256 = \"{}\"\nscopes = [\"ingest\"]\n\
          [egress]\nallow = [\"127.0.0.0/8\"]\nports = [80, 443{}{}]\n\
