@@ -116,6 +116,7 @@ impl Daemon {
             rules: live.rules.subscribe(),
             reload,
             clock,
+            reads: api::Reads::default(),
             producers: Arc::default(),
         };
         let serving = tokio::spawn(api::serve(listeners, state, ingest_stop.clone()));

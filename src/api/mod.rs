@@ -8,8 +8,10 @@ mod ingest;
 mod operate;
 mod problem;
 mod read;
+mod reads;
 mod server;
 
 pub use auth::{Access, Identity};
 pub use problem::Problem;
+pub use reads::Reads;
 pub use server::{Listeners, ReloadReport, ReloadRequest, ServeError, State, bind, serve};

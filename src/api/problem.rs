@@ -52,7 +52,9 @@ impl Problem {
         }
     }
 
-    fn after(self, seconds: u64) -> Self {
+    /// The same, with so many seconds to wait before trying again.
+    #[must_use]
+    pub fn after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
 

@@ -14,7 +14,6 @@ use crate::inspect::{
     self, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, Onlooker, Page, Stats, UnroutedEvent,
     UnroutedFilter,
 };
-use crate::outbox::OutboxError;
 
 /// Deliveries of a page where nobody says how many.
 const PAGE: usize = 50;
@@ -58,12 +57,6 @@ pub(super) struct UnroutedQuery {
     limit: Option<usize>,
 }
 
-/// Runs a read of the store where it may block.
-async fn blocking<T: Send + 'static>(read: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
-    let failed = |error: tokio::task::JoinError| OutboxError::Stopped(error.to_string());
-    tokio::task::spawn_blocking(read).await.map_err(failed)?
-}
-
 type Asked<T> = Result<Query<T>, axum::extract::rejection::QueryRejection>;
 
 /// `GET /v1/deliveries`
@@ -103,7 +96,7 @@ pub(super) async fn deliveries(
         let limit = limit.unwrap_or(PAGE);
         Ok(Json(inspect::list(outbox.reader(), &filter, direction, cursor.as_deref(), limit, &onlooker)?))
     };
-    blocking(read).await
+    state.reads.run(read).await
 }
 
 /// `GET /v1/events/unrouted`
@@ -123,7 +116,7 @@ pub(super) async fn unrouted(
     let reader = state.outbox.reader().clone();
     let limit = limit.unwrap_or(PAGE);
     let read = move || Ok(Json(inspect::unrouted(&reader, &filter, direction, cursor.as_deref(), limit)?));
-    blocking(read).await
+    state.reads.run(read).await
 }
 
 /// `GET /v1/deliveries/{id}`
@@ -135,7 +128,7 @@ pub(super) async fn delivery(
     identity.require(Scope::Read)?;
     let id: DeliveryId = parse_id(&id)?;
     let outbox = state.outbox;
-    let found = blocking(move || Ok(inspect::show(outbox.reader(), id, outbox.is_claimed(id))?)).await?;
+    let found = state.reads.run(move || Ok(inspect::show(outbox.reader(), id, outbox.is_claimed(id))?)).await?;
     let found = found.filter(|detail| identity.may_see(&detail.delivery.affiliate));
     found.map(Json).ok_or_else(|| Problem::not_found(format!("there is no delivery {id}")))
 }
@@ -176,7 +169,7 @@ pub(super) async fn event(
             "deliveries": deliveries,
         })))
     };
-    blocking(read).await
+    state.reads.run(read).await
 }
 
 /// `GET /v1/stats`
@@ -186,7 +179,7 @@ pub(super) async fn stats(Extract(state): Extract<State>, identity: Identity) ->
     identity.require_all_affiliates()?;
     let live = state.dispatch.status().await;
     let (outbox, at) = (state.outbox, state.clock.now());
-    let mut shown = blocking(move || Ok(inspect::stats(outbox.reader(), at)?)).await?;
+    let mut shown = state.reads.run(move || Ok(inspect::stats(outbox.reader(), at)?)).await?;
     shown.in_flight = Some(live.iter().map(|live| live.in_flight as usize).sum());
     for affiliate in &mut shown.affiliates {
         let found = live.iter().find(|live| live.affiliate.as_str() == affiliate.affiliate);

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::auth::{Access, Identity};
 use super::problem::Problem;
+use super::reads::Reads;
 use super::{ingest, operate, read};
 use crate::config::Settings;
 use crate::dispatch::{Dispatch, Intake, IntakeRules, Replays};
@@ -52,6 +53,8 @@ pub struct State {
     pub reload: mpsc::Sender<ReloadRequest>,
     /// The time.
     pub clock: SharedClock,
+    /// Places for reads of the store.
+    pub reads: Reads,
     /// Requests under way, by producer.
     pub producers: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
 }
