@@ -90,6 +90,7 @@ impl Daemon {
         let outbox = Outbox::open(Arc::new(engine), Options { clock: Arc::clone(&clock), keep_free })?;
         let listeners = api::bind(&settings).await?;
         let address = listeners.address();
+        let admission = api::Admission::new(&settings.ingest);
         let routing = routing(&settings)?;
         let rules = intake_rules(&settings, &routing);
         let settings = Arc::new(settings);
@@ -116,8 +117,9 @@ impl Daemon {
             rules: live.rules.subscribe(),
             reload,
             clock,
+            admission,
+            orders: api::room_for_orders(),
             reads: api::Reads::default(),
-            producers: Arc::default(),
         };
         let serving = tokio::spawn(api::serve(listeners, state, ingest_stop.clone()));
         Ok(Self { outbox, dispatch, address, live, reloads, ingest_stop, dispatch_stop, serving, dispatching })
@@ -166,6 +168,7 @@ impl Live {
             ("[outbox]", old.outbox != loaded.settings.outbox),
             ("[api] listen", old.api.listen != loaded.settings.api.listen),
             ("[api] socket", old.api.socket != loaded.settings.api.socket),
+            ("[ingest] max_buffered", old.ingest.max_buffered != loaded.settings.ingest.max_buffered),
             ("[log]", old.log != loaded.settings.log),
         ];
         let changed = fixed.into_iter().filter(|(_, changed)| *changed);

@@ -3,7 +3,10 @@
 //! The same routes stand on the TCP listener, where a bearer token says who asks, and on the Unix socket,
 //! where the kernel does. Knows no file of the configuration and no engine of the outbox.
 
+mod admission;
 mod auth;
+mod body;
+mod document;
 mod ingest;
 mod operate;
 mod problem;
@@ -11,7 +14,9 @@ mod read;
 mod reads;
 mod server;
 
+pub use admission::Admission;
 pub use auth::{Access, Identity};
+pub use document::room_for_orders;
 pub use problem::Problem;
 pub use reads::Reads;
 pub use server::{Listeners, ReloadReport, ReloadRequest, ServeError, State, bind, serve};

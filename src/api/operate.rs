@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::auth::Identity;
+use super::document::Document;
 use super::problem::{Problem, things};
 use super::read::parse_id;
 use super::server::State;
@@ -52,10 +53,11 @@ pub(super) struct ReplayBody {
     dry_run: bool,
 }
 
-type Given<T> = Result<Json<T>, axum::extract::rejection::JsonRejection>;
+/// A body is looked at behind the caller's scope.
+type Given<T> = Result<Document<T>, Problem>;
 
 fn body<T>(given: Given<T>) -> Result<T, Problem> {
-    given.map(|Json(body)| body).map_err(|error| Problem::malformed(error.body_text()))
+    given.map(|Document(body)| body)
 }
 
 fn reason(text: &str) -> Result<String, Problem> {

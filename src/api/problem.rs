@@ -85,9 +85,10 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
     }
 
-    /// Too many requests of one producer are under way.
-    pub fn too_many(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests at once", detail).after(1)
+    /// One producer has too much under way; it is told to come back after some seconds.
+    pub fn too_many(detail: impl Into<String>, seconds: u64) -> Self {
+        let title = "Too many requests at once";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", title, detail).after(seconds)
     }
 
     /// An event has faults.

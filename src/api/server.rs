@@ -1,10 +1,9 @@
 //! Listeners and routes, and what all handlers share.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::connect_info::Connected;
@@ -13,9 +12,10 @@ use axum::http::request::Parts;
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::admission::Admission;
 use super::auth::{Access, Identity};
 use super::problem::Problem;
 use super::reads::Reads;
@@ -24,9 +24,6 @@ use crate::config::Settings;
 use crate::dispatch::{Dispatch, Intake, IntakeRules, Replays};
 use crate::ops::clock::SharedClock;
 use crate::outbox::Outbox;
-
-/// Requests of one producer that may be under way at once.
-const MAX_INGEST_PER_PRODUCER: usize = 2_048;
 
 /// What a reload came to: warnings, or every error.
 pub type ReloadReport = Result<Vec<String>, Vec<String>>;
@@ -53,10 +50,12 @@ pub struct State {
     pub reload: mpsc::Sender<ReloadRequest>,
     /// The time.
     pub clock: SharedClock,
+    /// Who may hand in how much at once.
+    pub admission: Admission,
+    /// Who may be giving how large orders at once.
+    pub orders: Admission,
     /// Places for reads of the store.
     pub reads: Reads,
-    /// Requests under way, by producer.
-    pub producers: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
 }
 
 impl State {
@@ -66,25 +65,6 @@ impl State {
 
     pub(super) fn rules(&self) -> Arc<IntakeRules> {
         self.rules.borrow().clone()
-    }
-
-    /// A producer's place among his requests under way.
-    pub(super) fn place(&self, producer: &str) -> Result<OwnedSemaphorePermit, Problem> {
-        let mut producers = self.producers.lock().unwrap_or_else(PoisonError::into_inner);
-        let places = match producers.get(producer) {
-            Some(places) => Arc::clone(places),
-            None => {
-                let places = Arc::new(Semaphore::new(MAX_INGEST_PER_PRODUCER));
-                producers.insert(producer.to_owned(), Arc::clone(&places));
-                places
-            }
-        };
-        drop(producers);
-        places.try_acquire_owned().map_err(|_| {
-            Problem::too_many(format!(
-                "{producer:?} has {MAX_INGEST_PER_PRODUCER} requests under way; wait for some of them"
-            ))
-        })
     }
 }
 

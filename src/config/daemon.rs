@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::item::{Item, quoted};
 use super::problem::Weight;
+use super::quantity;
 use super::section::Section;
 use super::settings::{
     ApiSettings, DispatchSettings, EgressSettings, EngineKind, IngestSettings, LogFormat, LogSettings, OutboxSettings,
@@ -211,13 +212,26 @@ fn socket_user(mut section: Section<'_>, seen: &mut BTreeSet<u32>) -> Option<Soc
 }
 
 fn ingest(section: Option<Section<'_>>) -> IngestSettings {
-    let mut settings =
-        IngestSettings { unknown_affiliate: UnknownAffiliate::Refuse, max_batch: 1000, max_body: 8 * MIB };
+    let mut settings = IngestSettings {
+        unknown_affiliate: UnknownAffiliate::Refuse,
+        max_batch: 1000,
+        max_body: 8 * MIB,
+        max_buffered: 64 * MIB,
+    };
     let Some(mut section) = section else { return settings };
     let choices = [("refuse", UnknownAffiliate::Refuse), ("accept", UnknownAffiliate::Accept)];
     set(&mut settings.unknown_affiliate, section.get("unknown_affiliate").and_then(|item| item.choose(&choices)));
     set(&mut settings.max_batch, section.get("max_batch").and_then(|item| count(&item, 1..=10_000)));
     set(&mut settings.max_body, section.get("max_body").and_then(|item| item.size(16 << 10..=64 * MIB)));
+    if let Some(item) = section.get("max_buffered")
+        && let Some(size) = item.size(16 << 10..=16 * GIB)
+    {
+        if size < settings.max_body {
+            let body = quantity::show_size(settings.max_body);
+            item.fault(format!("is less than max_body, which is {body}"), format!("use {body} or more"));
+        }
+        settings.max_buffered = size;
+    }
     section.finish();
     settings
 }

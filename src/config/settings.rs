@@ -138,6 +138,8 @@ pub struct IngestSettings {
     pub max_batch: usize,
     /// Most bytes of a request's body.
     pub max_body: u64,
+    /// Most bytes of bodies that are held in memory at once, until their events are durable.
+    pub max_buffered: u64,
 }
 
 /// What happens to an event whose affiliate is unknown.

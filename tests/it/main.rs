@@ -18,5 +18,6 @@ mod configuration;
 mod crash;
 mod delivery;
 mod ingest;
+mod limits;
 mod operators;
 mod order;

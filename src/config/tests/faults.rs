@@ -30,6 +30,7 @@ scopes = []                                                      # !api.socket_u
 [ingest]
 unknown_affiliate = "drop"                                       # !ingest.unknown_affiliate
 max_batch = 0                                                    # !ingest.max_batch
+max_buffered = "1MiB"                                            # !ingest.max_buffered
 
 [egress]
 allow = [

@@ -10,7 +10,7 @@ use std::time::Duration;
 use postbackd::receiver::{LedgerSnapshot, Receiver, ReceiverOptions, Script};
 use serde_json::{Value, json};
 
-pub(crate) use daemon::{Daemon, command};
+pub(crate) use daemon::{Answer, Daemon, command};
 
 /// Longest a test waits for anything: `POSTBACKD_TEST_PATIENCE` seconds, for runs of many events.
 pub(crate) fn patience() -> Duration {
