@@ -17,7 +17,7 @@ use crate::api::{self, ReloadReport, ReloadRequest, ServeError};
 use crate::config::{self, Problem, Settings, UnknownAffiliate};
 use crate::dispatch::{self, Dispatch, Intake, IntakeRules, Replays, Routing};
 use crate::ops::clock::{SharedClock, SystemClock};
-use crate::ops::systemd;
+use crate::ops::{descriptors, systemd};
 use crate::outbox::{EngineError, Options, Outbox, OutboxError, SledEngine};
 use crate::transport::{EgressPolicy, Transport, TransportError, TransportOptions};
 
@@ -168,6 +168,8 @@ impl Live {
             ("[outbox]", old.outbox != loaded.settings.outbox),
             ("[api] listen", old.api.listen != loaded.settings.api.listen),
             ("[api] socket", old.api.socket != loaded.settings.api.socket),
+            ("[api] max_connections", old.api.max_connections != loaded.settings.api.max_connections),
+            ("[api] stalled_after", old.api.stalled_after != loaded.settings.api.stalled_after),
             ("[ingest] max_buffered", old.ingest.max_buffered != loaded.settings.ingest.max_buffered),
             ("[log]", old.log != loaded.settings.log),
         ];
@@ -192,6 +194,7 @@ fn shown(problems: &[Problem]) -> Vec<String> {
 /// # Errors
 /// When it cannot start, or its store fails.
 pub async fn run(settings: Settings, path: &Path) -> Result<(), AppError> {
+    descriptors::raise();
     let mut signals = Signals::new().map_err(AppError::Signals)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(AppError::Signals)?;
     let mut daemon = Daemon::start(settings, Some(path.to_path_buf())).await?;

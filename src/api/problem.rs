@@ -91,6 +91,13 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", title, detail).after(seconds)
     }
 
+    /// A listener has as many connections as it may.
+    pub fn too_many_connections(most: usize) -> Self {
+        let detail = format!("{most} connections are open, the most that [api] max_connections allows");
+        let title = "Too many connections at once";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-connections", title, detail).after(1)
+    }
+
     /// An event has faults.
     pub fn invalid_event(faults: &[Fault]) -> Self {
         let detail = format!("{} wrong with the event, listed under errors; nothing was stored", things(faults.len()));

@@ -97,7 +97,14 @@ fn outbox(section: Option<Section<'_>>, base: &Path) -> OutboxSettings {
 }
 
 fn api<'a>(root: &mut Section<'a>, base: &Path, narrowed: &mut Vec<(AffiliateId, Item<'a>)>) -> ApiSettings {
-    let mut settings = ApiSettings { listen: None, socket: None, tokens: Vec::new(), socket_users: Vec::new() };
+    let mut settings = ApiSettings {
+        listen: None,
+        socket: None,
+        max_connections: 1024,
+        stalled_after: Duration::from_secs(30),
+        tokens: Vec::new(),
+        socket_users: Vec::new(),
+    };
     let Some(mut section) = root.section("api") else {
         root.spot("api").add(
             Weight::Warning,
@@ -123,6 +130,9 @@ fn api<'a>(root: &mut Section<'a>, base: &Path, narrowed: &mut Vec<(AffiliateId,
         let message = "has neither listen nor socket: nobody can reach the daemon";
         section.spot("").add(Weight::Warning, message, "set at least one of them");
     }
+    set(&mut settings.max_connections, section.get("max_connections").and_then(|item| count(&item, 1..=65_536)));
+    let bounds = Duration::from_secs(1)..=Duration::from_mins(10);
+    set(&mut settings.stalled_after, section.get("stalled_after").and_then(|item| item.duration(bounds)));
     let mut names = BTreeMap::new();
     for token in section.sections("token") {
         settings.tokens.extend(self::token(token, &mut names, narrowed));

@@ -1,7 +1,7 @@
 //! At a limit: callers are told to come back, nothing they were refused is stored, and nothing is held for ever.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -39,6 +39,11 @@ impl Connection {
         };
         tokio::time::timeout(patience(), listening).await.unwrap_or_else(|_| panic!("{mark:?} does not come"));
         String::from_utf8(heard).unwrap()
+    }
+
+    /// What arrives until the other side closes the connection.
+    async fn hear_all(&mut self) -> String {
+        self.hear("\u{0}").await
     }
 
     /// Announces a body, and waits until the daemon has made room for it and asks for it.
@@ -201,4 +206,99 @@ async fn who_sends_far_too_much_still_hears_that_it_is_too_much() {
     connection.say(&head).await;
     connection.say(&body).await;
     assert!(connection.hear("\r\n\r\n").await.starts_with("HTTP/1.1 413 "));
+}
+
+#[tokio::test]
+async fn who_never_ends_the_head_of_a_request_is_cut_off() {
+    let world = World::with_api(vec![partner("acme", "200")], "stalled_after = \"1s\"", "").await;
+    let mut silent = Connection::open(&world.daemon).await;
+    let mut slow = Connection::open(&world.daemon).await;
+    slow.say("GET /healthz HTTP/1.1\r\nhost: x\r\nx-a: ").await;
+    let mut idle = Connection::open(&world.daemon).await;
+    idle.say("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(idle.hear("ok\n").await.starts_with("HTTP/1.1 200 "));
+    // Each of them would be open for ever otherwise; a byte now and then does not help.
+    let (mut hear, mut say) = slow.0.split();
+    let trickle = async {
+        while say.write_all(b"a").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let cut_off = async {
+        let mut buffer = Vec::new();
+        let _ = hear.read_to_end(&mut buffer).await;
+        assert!(!String::from_utf8_lossy(&buffer).contains(" 200 "));
+    };
+    let cut_off = async {
+        tokio::select! { () = trickle => {} () = cut_off => {} }
+    };
+    tokio::time::timeout(patience(), cut_off).await.expect("a slow head is cut off");
+    assert_eq!((silent.hear_all().await, idle.hear_all().await), (String::new(), String::new()));
+}
+
+#[tokio::test]
+async fn who_takes_no_answers_is_cut_off() {
+    let world = World::with_api(vec![partner("acme", "200")], "stalled_after = \"1s\"", "").await;
+    let mut deaf = Connection::open(&world.daemon).await;
+    let questions = "GET /v1/nothing HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1_000);
+    // Answers fill all buffers until nothing more can be asked; then it is the daemon that ends it.
+    let asking = async { while deaf.0.write_all(questions.as_bytes()).await.is_ok() {} };
+    tokio::time::timeout(patience(), asking).await.expect("the connection is closed");
+    assert_eq!(world.daemon.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_so() {
+    let world = World::with_api(vec![partner("acme", "200")], "max_connections = 2", "").await;
+    let ask = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut connection = Connection::open(&world.daemon).await;
+        connection.say(ask).await;
+        assert!(connection.hear("ok\n").await.starts_with("HTTP/1.1 200 "));
+        open.push(connection);
+    }
+    let refusals = (0..100).map(|_| async {
+        let mut refused = Connection::open(&world.daemon).await;
+        refused.say(ask).await;
+        refused.hear_all().await
+    });
+    for answer in futures_util::future::join_all(refusals).await {
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1\r\n"), "{answer}");
+        assert!(answer.contains("urn:postbackd:problem:too-many-connections"), "{answer}");
+    }
+    assert_eq!(world.daemon.command(&["stats"]).code, 0, "the socket has places of its own");
+    let mut first = open.remove(0);
+    first.say(ask).await;
+    assert!(first.hear("ok\n").await.starts_with("HTTP/1.1 200 "), "those that are open go on");
+    drop(first);
+    let started = Instant::now();
+    loop {
+        let mut next = Connection::open(&world.daemon).await;
+        next.say(ask).await;
+        if next.hear("\r\n\r\n").await.starts_with("HTTP/1.1 200 ") {
+            break;
+        }
+        assert!(started.elapsed() < patience(), "its place does not become free");
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_stops_answers_what_it_has_begun_and_closes_the_rest() {
+    let mut world = World::with(vec![partner("acme", "200")]).await;
+    let body = batch("last", 1_000);
+    let mut begun = Connection::announce(&world.daemon, TOKEN, &format!("content-length: {}", body.len())).await;
+    let mut idle = Connection::open(&world.daemon).await;
+    idle.say("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    idle.hear("ok\n").await;
+    let mut silent = Connection::open(&world.daemon).await;
+    world.daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!((idle.hear_all().await, silent.hear_all().await), (String::new(), String::new()));
+    begun.say(&body).await;
+    let answer = begun.hear_all().await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"rejected\":0"), "{answer}");
+    assert_eq!(world.daemon.wait().await, Some(0));
+    assert!(!world.path("postbackd.sock").exists());
+    world.daemon.start_again();
+    assert!(stored(&world.daemon, "last-00").await);
 }

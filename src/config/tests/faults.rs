@@ -12,6 +12,8 @@ retain = { delivered = "90", dead = 400 }                        # !outbox.retai
 
 [api]
 listen = "localhost"                                             # !api.listen
+max_connections = 0                                              # !api.max_connections
+stalled_after = "10ms"                                           # !api.stalled_after
 
 [[api.token]]
 name = "casino"
