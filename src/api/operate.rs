@@ -1,5 +1,7 @@
 //! Ordering: replay, cancel, hold, release, pause, resume, reload. Each order is recorded with who gave it.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State as Extract};
 use axum::http::StatusCode;
@@ -9,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::auth::Identity;
+use super::document::Document;
 use super::problem::{Problem, things};
 use super::read::parse_id;
 use super::server::State;
@@ -17,8 +20,8 @@ use crate::dispatch::{ReplayRequest, ReplayView};
 use crate::domain::affiliate::Rate;
 use crate::domain::id::{DeliveryId, PostbackRef};
 use crate::domain::timestamp::to_micros;
-use crate::inspect::{self, DeliveryFilter, DeliverySummary};
-use crate::outbox::{Order, OrderRequest, OutboxError, Pause};
+use crate::inspect::{DeliveryFilter, DeliverySummary};
+use crate::outbox::{DeliveryView, Order, OrderRequest, OutboxError, Pause};
 
 /// Longest reason that is kept.
 const MAX_REASON: usize = 500;
@@ -50,10 +53,11 @@ pub(super) struct ReplayBody {
     dry_run: bool,
 }
 
-type Given<T> = Result<Json<T>, axum::extract::rejection::JsonRejection>;
+/// A body is looked at behind the caller's scope.
+type Given<T> = Result<Document<T>, Problem>;
 
 fn body<T>(given: Given<T>) -> Result<T, Problem> {
-    given.map(|Json(body)| body).map_err(|error| Problem::malformed(error.body_text()))
+    given.map(|Document(body)| body)
 }
 
 fn reason(text: &str) -> Result<String, Problem> {
@@ -87,14 +91,18 @@ pub(super) async fn order(
         }
     };
     let reader = state.outbox.reader().clone();
-    let missing = || Problem::not_found(format!("there is no delivery {id}"));
-    let known = reader.delivery(id)?.filter(|view| identity.may_see(view.postback.affiliate.as_str()));
-    known.ok_or_else(missing)?;
+    let read = move || {
+        let Some(record) = reader.event(id.event)? else { return Ok(None) };
+        Ok(reader.delivery_of(id, &record)?.map(|view| (view, record)))
+    };
+    let known = state.reads.run(read).await?.filter(|(view, _)| identity.may_see(view.postback.affiliate.as_str()));
+    let (view, record) = known.ok_or_else(|| Problem::not_found(format!("there is no delivery {id}")))?;
     let at = to_micros(state.clock.now());
     let request = OrderRequest { id, order, by: identity.name, reason: reason(&given.reason)?, at };
-    state.outbox.order(request).await??;
-    let detail = inspect::show(&reader, id, state.outbox.is_claimed(id))?.ok_or_else(missing)?;
-    Ok(Json(detail.delivery))
+    let delivery = state.outbox.order(request).await??;
+    // Nothing is read again: an order that is carried out must not be answered by a refusal.
+    let view = DeliveryView { delivery, changed_at: at, last: None, ..view };
+    Ok(Json(DeliverySummary::new(&view, &record, state.outbox.is_claimed(id))))
 }
 
 /// `POST /v1/replays`
@@ -132,7 +140,8 @@ pub(super) async fn replay(
         by: identity.name,
     };
     let rules = state.rules();
-    let targets = state.replays.targets(&request, &rules).await?;
+    let (replays, named, under) = (state.replays.clone(), request.clone(), Arc::clone(&rules));
+    let targets = state.reads.run(move || Ok(replays.targets(&named, &under)?)).await?;
     if given.dry_run {
         let refused = targets.refusals();
         return Ok(

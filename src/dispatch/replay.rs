@@ -19,7 +19,7 @@ use crate::domain::delivery::StateKind;
 use crate::domain::id::{DeliveryId, EventId};
 use crate::inspect::{self, DeliveryFilter, ListError};
 use crate::ops::clock::SharedClock;
-use crate::outbox::{Order, OrderRequest, Outbox, OutboxError};
+use crate::outbox::{Order, OrderRequest, Outbox};
 
 /// Most deliveries of one replay.
 pub const MAX_DELIVERIES: usize = 1_000_000;
@@ -154,14 +154,12 @@ impl Replays {
         Self { outbox, clock, stop, running: Arc::default() }
     }
 
-    /// Names what a request means, exactly.
+    /// Names what a request means, exactly. Reads the store for as long as it takes, on the caller's thread.
     ///
     /// # Errors
     /// When the filter is not well-formed or the store cannot be read.
-    pub async fn targets(&self, request: &ReplayRequest, rules: &Arc<IntakeRules>) -> Result<Targets, ListError> {
-        let (request, outbox, rules) = (request.clone(), self.outbox.clone(), Arc::clone(rules));
-        let named = tokio::task::spawn_blocking(move || name_targets(&request, &outbox, &rules)).await;
-        named.unwrap_or_else(|error| Err(OutboxError::Stopped(error.to_string()).into()))
+    pub fn targets(&self, request: &ReplayRequest, rules: &IntakeRules) -> Result<Targets, ListError> {
+        name_targets(request, &self.outbox, rules)
     }
 
     /// Starts a replay of what was named.
@@ -309,7 +307,7 @@ fn name_targets(request: &ReplayRequest, outbox: &Outbox, rules: &IntakeRules) -
     let reader = outbox.reader();
     if request.unrouted {
         let mut ids = Vec::new();
-        for id in reader.unrouted(None) {
+        for id in reader.unrouted(None, false) {
             let id = id?;
             if ids.len() == most {
                 break;

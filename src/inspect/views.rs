@@ -80,7 +80,10 @@ pub struct DeliveryDetail {
     pub event: Value,
     /// Who handed the event in.
     pub source: String,
-    /// What happened to the delivery, oldest first.
+    /// Entries of its history that are older than those that follow.
+    #[serde(default)]
+    pub earlier_entries: u32,
+    /// What happened to the delivery, oldest first; where it is long, its end.
     pub history: Vec<HistoryEntryView>,
 }
 

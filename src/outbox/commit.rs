@@ -6,7 +6,7 @@
 use std::sync::mpsc::{Receiver as SyncReceiver, SyncSender};
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::arrivals::{Arrivals, Due, SendClass};
 use super::claims::Claims;
@@ -66,12 +66,18 @@ pub(crate) enum Request {
 pub(crate) struct Accepting {
     events: std::vec::IntoIter<AcceptRequest>,
     results: Vec<Result<Ingested, OutboxError>>,
+    /// Given back once the events are durable, whether or not anybody still waits for the answer.
+    permits: Vec<OwnedSemaphorePermit>,
     to: Answer<Vec<Result<Ingested, OutboxError>>>,
 }
 
 impl Accepting {
-    pub(crate) fn new(events: Vec<AcceptRequest>, to: Answer<Vec<Result<Ingested, OutboxError>>>) -> Self {
-        Self { results: Vec::with_capacity(events.len()), events: events.into_iter(), to }
+    pub(crate) fn new(
+        events: Vec<AcceptRequest>,
+        permits: Vec<OwnedSemaphorePermit>,
+        to: Answer<Vec<Result<Ingested, OutboxError>>>,
+    ) -> Self {
+        Self { results: Vec::with_capacity(events.len()), events: events.into_iter(), permits, to }
     }
 }
 
@@ -257,7 +263,12 @@ fn accept(
     if accepting.events.len() > 0 {
         return Some(accepting);
     }
-    replies.push(later(accepting.to, Ok(accepting.results)));
+    let Accepting { results, permits, to, .. } = accepting;
+    let reply = later(to, Ok(results));
+    replies.push(Box::new(move |durable| {
+        drop(permits);
+        reply(durable);
+    }));
     None
 }
 

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::arrivals::{Arrivals, Due, SendClass};
 use super::claims::Claims;
@@ -148,12 +148,26 @@ impl Outbox {
     /// At once, and without storing anything, when too much waits already, when the disk is nearly full, or
     /// when the outbox has stopped. Errors of single events stand in their place of the answer.
     pub async fn accept(&self, events: Vec<AcceptRequest>) -> Result<Vec<Result<Ingested, OutboxError>>, OutboxError> {
+        self.accept_holding(events, Vec::new()).await
+    }
+
+    /// As [`Outbox::accept`]; the permits are given back once the events are durable.
+    ///
+    /// They travel with the events: a caller that stops waiting gives nothing back while what it handed in
+    /// still waits to be written.
+    ///
+    /// # Errors
+    /// As [`Outbox::accept`].
+    pub async fn accept_holding(
+        &self,
+        events: Vec<AcceptRequest>,
+        mut permits: Vec<OwnedSemaphorePermit>,
+    ) -> Result<Vec<Result<Ingested, OutboxError>>, OutboxError> {
         self.check_disk()?;
         let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
-        let room = self.room.try_acquire_many(count).map_err(|_| OutboxError::Overloaded)?;
-        let result = self.ask(|answer| Request::Accept(Accepting::new(events, answer))).await;
-        drop(room);
-        result
+        let room = Arc::clone(&self.room).try_acquire_many_owned(count).map_err(|_| OutboxError::Overloaded)?;
+        permits.push(room);
+        self.ask(|answer| Request::Accept(Accepting::new(events, permits, answer))).await
     }
 
     /// Writes down the end of an attempt and what follows; returns once it is durable.

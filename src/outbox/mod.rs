@@ -37,3 +37,5 @@ pub use sled::SledEngine;
 mod contract;
 #[cfg(test)]
 mod model_check;
+#[cfg(test)]
+mod room_tests;

@@ -246,19 +246,21 @@ impl Reader {
         Ok(Some(DeliveryView { id, postback, lane: planned.lane.clone(), delivery, changed_at, last: entry }))
     }
 
-    /// A delivery's history, oldest first, at most `limit` entries.
+    /// The last entries of a delivery's history, at most `limit` of them, oldest first.
     ///
     /// # Errors
     /// When the store cannot be read or a record is damaged.
     pub fn history(&self, id: DeliveryId, limit: usize) -> Result<Vec<HistoryView>, OutboxError> {
         let prefix = keys::histories(id);
-        let pairs = self.engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix));
+        let pairs = self.engine.scan_back(Bound::Included(prefix.clone()), keys::prefix_end(&prefix));
         let entry = |pair: Result<Pair, _>| {
             let (key, bytes) = pair?;
             let number = keys::parse_history_number(&key).unwrap_or_default();
             Ok(HistoryView { number, entry: codec::decode(&key, &bytes)? })
         };
-        pairs.take(limit).map(entry).collect()
+        let mut entries = pairs.take(limit).map(entry).collect::<Result<Vec<_>, OutboxError>>()?;
+        entries.reverse();
+        Ok(entries)
     }
 
     /// The events of a transaction, and those that reverse it, of all affiliates, oldest first.
@@ -371,12 +373,21 @@ impl Reader {
         })
     }
 
-    /// Unrouted events, oldest first, behind `after`.
-    pub fn unrouted(&self, after: Option<EventId>) -> impl Iterator<Item = Result<EventId, OutboxError>> + Send + '_ {
+    /// Unrouted events in the order of acceptance or against it, behind `after`.
+    pub fn unrouted(
+        &self,
+        after: Option<EventId>,
+        newest_first: bool,
+    ) -> impl Iterator<Item = Result<EventId, OutboxError>> + Send + '_ {
         let space = keys::space(keys::UNROUTED);
         let end = keys::prefix_end(&space);
-        let from = after.map_or(Bound::Included(space), |id| Bound::Excluded(keys::unrouted(id)));
-        self.engine.scan(from, end).filter_map(|pair| match pair {
+        let behind = after.map(|id| Bound::Excluded(keys::unrouted(id)));
+        let pairs = if newest_first {
+            self.engine.scan_back(Bound::Included(space), behind.unwrap_or(end))
+        } else {
+            self.engine.scan(behind.unwrap_or(Bound::Included(space)), end)
+        };
+        pairs.filter_map(|pair| match pair {
             Ok((key, _)) => keys::parse_event(&key).map(Ok),
             Err(error) => Some(Err(error.into())),
         })

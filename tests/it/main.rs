@@ -18,6 +18,7 @@ mod configuration;
 mod crash;
 mod delivery;
 mod ingest;
+mod limits;
 mod operators;
 mod order;
 mod tls;

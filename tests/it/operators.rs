@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{World, ftd, partner};
+use crate::harness::{NARROWED_TOKEN, QUICK_RETRY, World, ftd, narrowed, partner};
 
 #[tokio::test]
 async fn lists_filter_and_page() {
@@ -34,6 +34,54 @@ async fn lists_filter_and_page() {
     assert_eq!(world.daemon.get("/v1/deliveries?state=nonsense").await.status, 400);
     assert_eq!(world.daemon.get("/v1/deliveries?stat=dead").await.status, 400);
     assert_eq!(world.daemon.get("/v1/deliveries/dlv_0000000000000000").await.status, 404);
+}
+
+#[tokio::test]
+async fn what_is_unrouted_is_listed_with_the_daemon_up_and_down() {
+    let wants = "events = [\"registration\"]";
+    let partners = vec![partner("acme", "200").postback(wants), partner("beta", "200").postback(wants)];
+    let mut world = World::with_api(partners, &narrowed(), QUICK_RETRY).await;
+    for (affiliate, transaction) in [("acme", "dep-1"), ("acme", "dep-2"), ("beta", "dep-3")] {
+        world.accept(ftd(affiliate, transaction)).await;
+    }
+    let names = |page: &serde_json::Value| -> Vec<String> {
+        let items = page["items"].as_array().unwrap();
+        items.iter().map(|item| item["transaction_id"].as_str().unwrap().to_owned()).collect()
+    };
+    let first = world.daemon.get("/v1/events/unrouted?direction=oldest&limit=2").await.body;
+    assert_eq!(names(&first), ["dep-1", "dep-2"]);
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = world.daemon.get(&format!("/v1/events/unrouted?direction=oldest&limit=2&cursor={cursor}")).await.body;
+    assert_eq!((names(&second), &second["next_cursor"]), (vec!["dep-3".to_owned()], &json!(null)));
+    let own = world.daemon.get_as(NARROWED_TOKEN, "/v1/events/unrouted?affiliate=acme").await;
+    assert_eq!(names(&own.body), ["dep-2", "dep-1"]);
+    assert_eq!(world.daemon.get_as(NARROWED_TOKEN, "/v1/events/unrouted").await.status, 403);
+    assert_eq!(world.daemon.get_as(NARROWED_TOKEN, "/v1/events/unrouted?affiliate=beta").await.status, 403);
+    assert_eq!(world.daemon.get("/v1/events/unrouted?state=dead").await.status, 400);
+
+    let listed = ["list", "--unrouted", "--affiliate", "acme", "--json"];
+    let up = world.daemon.command(&listed);
+    world.daemon.kill();
+    let down = world.daemon.command(&listed);
+    assert_eq!((up.code, down.code), (0, 0), "{}{}", up.stderr, down.stderr);
+    assert_eq!(names(&serde_json::from_str(&up.stdout).unwrap()), ["dep-2", "dep-1"]);
+    assert_eq!(up.stdout, down.stdout);
+    let page = world.daemon.command(&["list", "--unrouted", "--limit", "1", "--oldest", "--cursor", cursor]);
+    assert!(page.stdout.contains("dep-3") && !page.stdout.contains("dep-2"), "{}", page.stdout);
+    assert_eq!(world.daemon.command(&["list", "--unrouted", "--state", "dead"]).code, 2);
+}
+
+#[tokio::test]
+async fn a_narrowed_token_pages_through_its_own_deliveries_only() {
+    let partners = vec![partner("acme", "200"), partner("beta", "200")];
+    let world = World::with_api(partners, &narrowed(), QUICK_RETRY).await;
+    let own = world.accept(ftd("acme", "dep-1")).await;
+    world.accept(ftd("beta", "dep-1")).await;
+    for query in ["transaction=dep-1", "click=click-dep-1"] {
+        let path = format!("/v1/deliveries?{query}&limit=1");
+        let page = world.daemon.get_as(NARROWED_TOKEN, &path).await.body;
+        assert_eq!((&page["items"][0]["delivery_id"], &page["next_cursor"]), (&json!(own), &json!(null)), "{page}");
+    }
 }
 
 /// An affiliate that fails every first round, and whose breaker never opens.

@@ -12,6 +12,8 @@ retain = { delivered = "90", dead = 400 }                        # !outbox.retai
 
 [api]
 listen = "localhost"                                             # !api.listen
+max_connections = 0                                              # !api.max_connections
+stalled_after = "10ms"                                           # !api.stalled_after
 
 [[api.token]]
 name = "casino"
@@ -30,6 +32,7 @@ scopes = []                                                      # !api.socket_u
 [ingest]
 unknown_affiliate = "drop"                                       # !ingest.unknown_affiliate
 max_batch = 0                                                    # !ingest.max_batch
+max_buffered = "1MiB"                                            # !ingest.max_buffered
 
 [egress]
 allow = [

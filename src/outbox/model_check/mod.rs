@@ -245,7 +245,7 @@ impl<'e> Story<'e> {
             0..4 => Conclusion::Delivered(DeliveredHow::Accepted),
             4..6 => Conclusion::Dead(DeadReason::Exhausted),
             6 => Conclusion::Held(HoldReason::Ambiguous),
-            _ => Conclusion::Again { due: now() + Duration::from_secs(60), spends: self.dice.chance(50) },
+            _ => Conclusion::Again { due: now() + Duration::from_mins(1), spends: self.dice.chance(50) },
         };
         self.tell(|| format!("settle {at:?} {conclusion:?}"));
         let lease = self.store.leases.remove(&self.id(at)).unwrap();
@@ -317,7 +317,7 @@ impl<'e> Story<'e> {
     /// Sends everything that can go out until nothing can; then nobody may still be waiting for nobody.
     fn run_dry(&mut self) {
         loop {
-            let open = self.any_delivery(|model, at| model.is_sending(at));
+            let open = self.any_delivery(Model::is_sending);
             if open.is_some() {
                 self.settle_as(open, Conclusion::Delivered(DeliveredHow::Accepted));
                 continue;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::domain::delivery::{CancelReason, Change, Conclusion, Delivery, Destination, HoldReason, State};
+use crate::domain::id::EventId;
 use crate::domain::postback::{OrderPolicy, OriginalDead, OriginalUnknown, OriginalUnsettled};
 
 /// An event as the model sees it: small numbers instead of names.
@@ -128,18 +129,17 @@ impl Model {
     fn plan(&mut self, at: At) {
         for older in self.pointless(at) {
             if !self.is_sending(older) {
-                self.set(older, State::Superseded { by: self.marker(at.0) });
+                self.set(older, State::Superseded { by: marker(at.0) });
             }
         }
         let state = match self.decide(at) {
             Decision::Go => State::Scheduled { due: self.now },
-            Decision::Wait => State::Waiting,
             Decision::Hold(reason) => State::Held { reason },
             Decision::CancelWith(originals) if originals.iter().all(|o| !self.is_sending(*o)) => {
-                originals.iter().for_each(|original| self.set(*original, UNSENT));
+                self.cancel_unsent(&originals);
                 UNSENT
             }
-            Decision::CancelWith(_) => State::Waiting,
+            Decision::Wait | Decision::CancelWith(_) => State::Waiting,
         };
         self.set(at, state);
     }
@@ -162,7 +162,7 @@ impl Model {
             && target.policy.latest_only
             && let Some(newer) = self.newer(at)
         {
-            self.set(at, State::Superseded { by: self.marker(newer) });
+            self.set(at, State::Superseded { by: marker(newer) });
         }
         if self.is_settled(at) {
             self.follow(at.0, &[self.targets[self.target(at)].affiliate]);
@@ -203,8 +203,10 @@ impl Model {
 
     // ---- the rules -------------------------------------------------------------------------------
 
-    fn marker(&self, event: usize) -> crate::domain::id::EventId {
-        crate::domain::id::EventId::from_u64(event as u64)
+    fn cancel_unsent(&mut self, originals: &[At]) {
+        for original in originals {
+            self.set(*original, UNSENT);
+        }
     }
 
     fn set(&mut self, at: At, state: State) {
@@ -388,7 +390,7 @@ impl Model {
             Decision::Wait if held => State::Waiting,
             Decision::Hold(reason) if state != (State::Held { reason }) => State::Held { reason },
             Decision::CancelWith(originals) if originals.iter().all(|o| !self.is_sending(*o)) => {
-                originals.iter().for_each(|original| self.set(*original, UNSENT));
+                self.cancel_unsent(&originals);
                 UNSENT
             }
             Decision::Wait | Decision::Hold(_) | Decision::CancelWith(_) => return false,
@@ -396,6 +398,11 @@ impl Model {
         self.set(at, next);
         true
     }
+}
+
+/// The number of an event where the store has its id.
+fn marker(event: usize) -> EventId {
+    EventId::from_u64(event as u64)
 }
 
 const UNSENT: State = State::Cancelled { reason: CancelReason::ReversedUnsent };

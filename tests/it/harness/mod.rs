@@ -11,7 +11,7 @@ use std::time::Duration;
 use postbackd::receiver::{LedgerSnapshot, Receiver, ReceiverOptions, Script};
 use serde_json::{Value, json};
 
-pub(crate) use daemon::{Daemon, command};
+pub(crate) use daemon::{Answer, Daemon, command};
 pub(crate) use tls::{Authority, Front, TlsFront};
 
 /// Longest a test waits for anything: `POSTBACKD_TEST_PATIENCE` seconds, for runs of many events.
@@ -27,6 +27,18 @@ pub(crate) fn number(variable: &str, default: u64) -> u64 {
 pub(crate) const TOKEN: &str = "test-token-of-everything";
 /// The token that may only hand events in.
 pub(crate) const INGEST_TOKEN: &str = "test-token-of-ingest";
+
+/// A token that is for the affiliate acme only, where [`narrowed`] is configured.
+pub(crate) const NARROWED_TOKEN: &str = "test-token-of-acme";
+
+/// Lines for `[api]` that make [`NARROWED_TOKEN`] known.
+pub(crate) fn narrowed() -> String {
+    use sha2::{Digest as _, Sha256};
+    let sha256 = hex::encode(Sha256::digest(NARROWED_TOKEN));
+    format!(
+        "[[api.token]]\nname = \"narrowed\"\nsha256 = \"{sha256}\"\nscopes = [\"ingest\", \"read\"]\naffiliates = [\"acme\"]\n"
+    )
+}
 
 /// An affiliate of the test: a receiver and what its file says.
 pub(crate) struct Partner {
@@ -121,7 +133,7 @@ impl World {
 
     /// A world with these affiliates and more lines for the daemon's file.
     pub(crate) async fn configured(partners: Vec<Partner>, daemon_lines: &str) -> Self {
-        Self::in_environment(partners, daemon_lines, &[]).await
+        Self::build(partners, "", daemon_lines, &[]).await
     }
 
     /// The same, with variables in the daemon's environment; it trusts the authority of the fronts unless they say
@@ -131,6 +143,15 @@ impl World {
         daemon_lines: &str,
         environment: &[(&str, &str)],
     ) -> Self {
+        Self::build(partners, "", daemon_lines, environment).await
+    }
+
+    /// A world with these affiliates, more lines for `[api]`, and more for the daemon's file.
+    pub(crate) async fn with_api(partners: Vec<Partner>, api_lines: &str, daemon_lines: &str) -> Self {
+        Self::build(partners, api_lines, daemon_lines, &[]).await
+    }
+
+    async fn build(partners: Vec<Partner>, api_lines: &str, daemon_lines: &str, environment: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         let mut receivers = BTreeMap::new();
@@ -153,7 +174,7 @@ impl World {
         }
         let ports = receivers.values().map(|receiver: &Receiver| receiver.address().port());
         let ports: Vec<_> = ports.chain(fronts.values().map(|front: &TlsFront| front.address.port())).collect();
-        write_daemon_file(directory.path(), &ports, daemon_lines);
+        write_daemon_file(directory.path(), &ports, api_lines, daemon_lines);
         let trusted = directory.path().join("authority.pem");
         std::fs::write(&trusted, authority.pem()).unwrap();
         let trusted = [("SSL_CERT_FILE", trusted.to_str().unwrap())];
@@ -204,14 +225,14 @@ impl World {
     }
 }
 
-fn write_daemon_file(directory: &Path, ports: &[u16], lines: &str) {
+fn write_daemon_file(directory: &Path, ports: &[u16], api_lines: &str, lines: &str) {
     use sha2::{Digest as _, Sha256};
     let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
     std::fs::write(directory.join("events.toml"), include_str!("../../../config/events.toml")).unwrap();
     let file = format!(
         "events = \"events.toml\"\naffiliates = \"affiliates\"\n\
          [outbox]\npath = \"outbox\"\nkeep_free = \"16MiB\"\n\
-         [api]\nlisten = \"127.0.0.1:0\"\nsocket = \"postbackd.sock\"\n\
+         [api]\nlisten = \"127.0.0.1:0\"\nsocket = \"postbackd.sock\"\n{api_lines}\n\
          [[api.token]]\nname = \"tests\"\nsha256 = \"{}\"\nscopes = [\"ingest\", \"read\", \"replay\", \"configure\"]\n\
          [[api.token]]\nname = \"backend\"\nsha256 = \"{}\"\nscopes = [\"ingest\"]\n\
          [egress]\nallow = [\"127.0.0.0/8\"]\nports = [80, 443{}{}]\n\
