@@ -1,12 +1,14 @@
 //! What an answer, or its absence, means: the response rules, the defaults behind them, and what follows.
 
+mod rule;
+
+pub use rule::{Conditions, JsonCondition, ResponseRule, StatusRange, Verdict};
+
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::delivery::{Conclusion, DeadReason, DeliveredHow, Delivery, HoldReason};
 use super::retry::{self, RetryPolicy};
@@ -129,116 +131,6 @@ pub enum Failure {
     Lost,
 }
 
-/// One response rule of a postback: the first whose conditions all hold decides.
-#[derive(Debug, Clone)]
-pub struct ResponseRule {
-    /// What must hold of the response; all of it.
-    pub when: Conditions,
-    /// What the response then means.
-    pub then: Verdict,
-}
-
-/// Conditions on a response. An absent one holds.
-#[derive(Debug, Clone, Default)]
-pub struct Conditions {
-    /// Ranges of status codes, one of which must hold the status.
-    pub status: Vec<StatusRange>,
-    /// The media type starts with this, without regard to case.
-    pub content_type: Option<String>,
-    /// The body holds this text.
-    pub body_contains: Option<String>,
-    /// The body matches this pattern.
-    pub body_matches: Option<Regex>,
-    /// The body is JSON and has this value at this pointer.
-    pub json: Option<JsonCondition>,
-}
-
-/// A value that a JSON body must have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JsonCondition {
-    /// JSON pointer (RFC 6901).
-    pub pointer: String,
-    /// The value; `None` asks only that there is one other than null.
-    pub equals: Option<Value>,
-}
-
-/// Status codes from the first to the last, both included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StatusRange {
-    /// First code.
-    pub first: u16,
-    /// Last code.
-    pub last: u16,
-}
-
-impl StatusRange {
-    /// Reads `200`, `2xx` or `400-404`; several are separated by commas.
-    pub fn parse_list(text: &str) -> Option<Vec<Self>> {
-        text.split(',').map(|part| Self::parse(part.trim())).collect()
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let code = |text: &str| text.parse::<u16>().ok().filter(|code| text.len() == 3 && (100..=599).contains(code));
-        if let Some((first, last)) = text.split_once('-') {
-            return Some(Self { first: code(first)?, last: code(last)? }).filter(|range| range.first <= range.last);
-        }
-        if let Some(class) = text.strip_suffix("xx") {
-            let first = code(&format!("{class}00"))?;
-            return Some(Self { first, last: first + 99 });
-        }
-        code(text).map(|code| Self { first: code, last: code })
-    }
-
-    fn holds(self, status: u16) -> bool {
-        (self.first..=self.last).contains(&status)
-    }
-}
-
-/// What a rule can say of a response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// See [`Outcome::Delivered`].
-    Delivered,
-    /// See [`Outcome::Duplicate`].
-    Duplicate,
-    /// See [`Outcome::Rejected`].
-    Rejected,
-    /// See [`Outcome::Misconfigured`].
-    Misconfigured,
-    /// See [`Outcome::Throttled`].
-    Throttled,
-    /// See [`Outcome::Gone`].
-    Gone,
-    /// See [`Outcome::Retry`].
-    Retry,
-}
-
-impl Verdict {
-    /// Every verdict.
-    pub const ALL: [Self; 7] = [
-        Self::Delivered,
-        Self::Duplicate,
-        Self::Rejected,
-        Self::Misconfigured,
-        Self::Throttled,
-        Self::Gone,
-        Self::Retry,
-    ];
-
-    /// The outcome it stands for.
-    pub fn outcome(self) -> Outcome {
-        match self {
-            Self::Delivered => Outcome::Delivered,
-            Self::Duplicate => Outcome::Duplicate,
-            Self::Rejected => Outcome::Rejected,
-            Self::Misconfigured => Outcome::Misconfigured,
-            Self::Throttled => Outcome::Throttled,
-            Self::Gone => Outcome::Gone,
-            Self::Retry => Outcome::Retry,
-        }
-    }
-}
-
 /// An outcome with what decided it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
@@ -248,59 +140,6 @@ pub struct Judgement {
     pub rule: String,
     /// The wait that the receiver asks for.
     pub retry_after: Option<Duration>,
-}
-
-impl Conditions {
-    fn hold(&self, response: &Response<'_>) -> bool {
-        let contains = |needle: &str| {
-            let needle = needle.as_bytes();
-            needle.is_empty() || response.body.windows(needle.len()).any(|window| window == needle)
-        };
-        let typed = |prefix: &String| {
-            let found = response.content_type.unwrap_or_default();
-            found.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-        };
-        (self.status.is_empty() || self.status.iter().any(|range| range.holds(response.status)))
-            && self.content_type.as_ref().is_none_or(typed)
-            && self.body_contains.as_deref().is_none_or(contains)
-            && self.body_matches.as_ref().is_none_or(|pattern| pattern.is_match(response.body))
-            && self.json.as_ref().is_none_or(|json| json.holds(response.body))
-    }
-}
-
-impl JsonCondition {
-    fn holds(&self, body: &[u8]) -> bool {
-        let Ok(document) = serde_json::from_slice::<Value>(body) else { return false };
-        match (document.pointer(&self.pointer), &self.equals) {
-            (None | Some(Value::Null), None) | (None, Some(_)) => false,
-            (Some(_), None) => true,
-            (Some(found), Some(expected)) => found == expected,
-        }
-    }
-}
-
-impl fmt::Display for Conditions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts = Vec::new();
-        if !self.status.is_empty() {
-            let ranges = self.status.iter().map(|range| {
-                if range.first == range.last {
-                    range.first.to_string()
-                } else {
-                    format!("{}-{}", range.first, range.last)
-                }
-            });
-            parts.push(format!("status {}", ranges.collect::<Vec<_>>().join(",")));
-        }
-        parts.extend(self.content_type.iter().map(|kind| format!("content type {kind}")));
-        parts.extend(self.body_contains.iter().map(|text| format!("body contains {text:?}")));
-        parts.extend(self.body_matches.iter().map(|pattern| format!("body matches {:?}", pattern.as_str())));
-        parts.extend(self.json.iter().map(|json| match &json.equals {
-            Some(value) => format!("json {} is {value}", json.pointer),
-            None => format!("json has {}", json.pointer),
-        }));
-        if parts.is_empty() { f.write_str("any response") } else { f.write_str(&parts.join(", ")) }
-    }
 }
 
 /// Judges a response by a postback's rules, then by the defaults.
@@ -371,6 +210,8 @@ pub fn conclude(
 
 #[cfg(test)]
 mod tests {
+    use regex::bytes::Regex;
+
     use super::*;
     use crate::domain::delivery::State;
     use crate::domain::retry::Jitter;
@@ -448,17 +289,6 @@ mod tests {
         let over = Response { over_cap: true, ..response(200, "x") };
         assert_eq!(judge(&over, &[], true).outcome, Outcome::Retry);
         assert_eq!(judge(&over, &[], false).outcome, Outcome::Ambiguous);
-    }
-
-    #[test]
-    fn status_ranges_read_and_refuse() {
-        let range = |first, last| Some(vec![StatusRange { first, last }]);
-        assert_eq!(StatusRange::parse_list("2xx"), range(200, 299));
-        assert_eq!(StatusRange::parse_list("400-404"), range(400, 404));
-        assert_eq!(StatusRange::parse_list("200, 204").unwrap().len(), 2);
-        for text in ["", "20", "9xx", "404-400", "2xx-3xx", "200;201"] {
-            assert_eq!(StatusRange::parse_list(text), None, "{text:?}");
-        }
     }
 
     #[test]
