@@ -1,8 +1,11 @@
 //! What an answer, or its absence, means: the response rules, the defaults behind them, and what follows.
 
+mod body;
 mod rule;
+mod xml;
 
-pub use rule::{Conditions, JsonCondition, ResponseRule, StatusRange, Verdict};
+pub use body::{Expectation, JsonCondition, XmlCondition};
+pub use rule::{Conditions, ResponseRule, StatusRange, Verdict};
 
 use std::fmt;
 use std::time::Duration;
@@ -12,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::delivery::{Conclusion, DeadReason, DeliveredHow, Delivery, HoldReason};
 use super::retry::{self, RetryPolicy};
+use body::Answer;
 
 /// What an attempt came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -145,11 +149,14 @@ pub struct Judgement {
 /// Judges a response by a postback's rules, then by the defaults.
 pub fn judge(response: &Response<'_>, rules: &[ResponseRule], receiver_dedupes: bool) -> Judgement {
     let retry_after = response.retry_after;
-    if let Some((index, rule)) = rules.iter().enumerate().find(|(_, rule)| rule.when.hold(response)) {
+    let answer = Answer::new(response);
+    if let Some((index, rule)) = rules.iter().enumerate().find(|(_, rule)| rule.when.hold(&answer)) {
         let named = format!("rule {} ({})", index + 1, rule.when);
         return Judgement { outcome: rule.then.outcome(), rule: named, retry_after };
     }
+    let foreign_page = || answer.is_page() && rules.iter().any(|rule| rule.expects_no_page(&answer));
     let (outcome, rule) = match response.status {
+        200..=299 if foreign_page() => (Outcome::Misconfigured, "default: an HTML page where a rule expects otherwise"),
         _ if response.over_cap && receiver_dedupes => (Outcome::Retry, "default: body over the cap"),
         _ if response.over_cap => (Outcome::Ambiguous, "default: body over the cap"),
         200..=299 => (Outcome::Delivered, "default: 2xx"),
@@ -253,7 +260,9 @@ mod tests {
     #[test]
     fn the_first_rule_that_holds_decides_and_is_named() {
         let status = |text| StatusRange::parse_list(text).unwrap();
-        let json = |pointer: &str, equals| Some(JsonCondition { pointer: pointer.into(), equals });
+        let json = |pointer: &str, value| {
+            vec![JsonCondition { pointer: pointer.into(), expected: Expectation::OneOf(vec![value]) }]
+        };
         let rules = [
             rule(
                 Conditions { status: status("200"), body_contains: Some("duplicate".into()), ..Conditions::default() },
@@ -262,7 +271,7 @@ mod tests {
             rule(
                 Conditions {
                     status: status("2xx"),
-                    json: json("/code", Some(serde_json::json!(40100))),
+                    json: json("/code", serde_json::json!(40100)),
                     ..Conditions::default()
                 },
                 Verdict::Throttled,
@@ -282,6 +291,58 @@ mod tests {
         assert_eq!(judged(201, "{\"code\":40101}").outcome, Outcome::Misconfigured);
         assert_eq!(judged(500, "ERROR: no").outcome, Outcome::Rejected);
         assert_eq!(judged(500, "no ERROR").outcome, Outcome::Retry);
+    }
+
+    #[test]
+    fn a_page_is_misconfigured_only_where_a_rule_expects_otherwise() {
+        let status = |text| StatusRange::parse_list(text).unwrap();
+        let json = || vec![JsonCondition { pointer: "/error".into(), expected: Expectation::Present }];
+        let xml = || vec![XmlCondition { tag: "error".into(), expected: Expectation::Present }];
+        let none = Conditions::default;
+        let page = "<html><body>Log in</body></html>";
+        let table = [
+            (rule(Conditions { json: json(), ..none() }, Verdict::Rejected), page, Outcome::Misconfigured),
+            (rule(Conditions { json: json(), ..none() }, Verdict::Rejected), "{\"ok\":1}", Outcome::Delivered),
+            (rule(Conditions { xml: xml(), ..none() }, Verdict::Rejected), page, Outcome::Misconfigured),
+            (rule(Conditions { xml: xml(), ..none() }, Verdict::Rejected), "<ok/>", Outcome::Delivered),
+            (
+                rule(Conditions { content_type: Some("application/json".into()), ..none() }, Verdict::Delivered),
+                page,
+                Outcome::Misconfigured,
+            ),
+            (
+                rule(Conditions { body_contains: Some("OK".into()), ..none() }, Verdict::Delivered),
+                page,
+                Outcome::Misconfigured,
+            ),
+            (
+                rule(Conditions { body_contains: Some("OK".into()), ..none() }, Verdict::Delivered),
+                "fine",
+                Outcome::Delivered,
+            ),
+            (
+                rule(Conditions { body_contains: Some("ERR".into()), ..none() }, Verdict::Rejected),
+                page,
+                Outcome::Delivered,
+            ),
+            (
+                rule(Conditions { status: status("409"), json: json(), ..none() }, Verdict::Rejected),
+                page,
+                Outcome::Delivered,
+            ),
+        ];
+        for (rule, body, outcome) in table {
+            assert_eq!(
+                judge(&response(200, body), std::slice::from_ref(&rule), true).outcome,
+                outcome,
+                "{rule:?} {body}"
+            );
+            assert_eq!(judge(&response(500, body), &[rule], true).outcome, Outcome::Retry);
+        }
+        let rules = [rule(Conditions { json: json(), ..none() }, Verdict::Rejected)];
+        let unnamed = Response { content_type: None, ..response(200, " <!DOCTYPE HTML>\n<p>") };
+        assert_eq!(judge(&unnamed, &rules, true).outcome, Outcome::Misconfigured);
+        assert_eq!(judge(&Response { body: b"OK", ..unnamed }, &rules, true).outcome, Outcome::Delivered);
     }
 
     #[test]

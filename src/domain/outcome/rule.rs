@@ -3,9 +3,9 @@
 use std::fmt;
 
 use regex::bytes::Regex;
-use serde_json::Value;
 
-use super::{Outcome, Response};
+use super::Outcome;
+use super::body::{self, Answer, JsonCondition, XmlCondition};
 
 /// One response rule of a postback: the first whose conditions all hold decides.
 #[derive(Debug, Clone)]
@@ -27,17 +27,10 @@ pub struct Conditions {
     pub body_contains: Option<String>,
     /// The body matches this pattern.
     pub body_matches: Option<Regex>,
-    /// The body is JSON and has this value at this pointer.
-    pub json: Option<JsonCondition>,
-}
-
-/// A value that a JSON body must have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JsonCondition {
-    /// JSON pointer (RFC 6901).
-    pub pointer: String,
-    /// The value; `None` asks only that there is one other than null.
-    pub equals: Option<Value>,
+    /// The body is JSON, and each of these holds of it.
+    pub json: Vec<JsonCondition>,
+    /// The body is XML, and each of these holds of it.
+    pub xml: Vec<XmlCondition>,
 }
 
 /// Status codes from the first to the last, both included.
@@ -117,8 +110,29 @@ impl Verdict {
     }
 }
 
+impl ResponseRule {
+    /// Whether an HTML page is not what the rule expects of an answer with this status: it asks for another content
+    /// type, for JSON or XML that the page is not, or for a text of success that the page does not hold.
+    pub(super) fn expects_no_page(&self, answer: &Answer<'_>) -> bool {
+        let Conditions { status, content_type, body_contains, body_matches, json, xml } = &self.when;
+        let succeeds = matches!(self.then, Verdict::Delivered | Verdict::Duplicate);
+        let asks_text = body_contains.is_some() || body_matches.is_some();
+        let another_type = content_type.as_ref().is_some_and(|kind| !body::is_html(kind));
+        holds_status(status, answer.response.status)
+            && (another_type
+                || (!json.is_empty() && answer.json().is_none())
+                || (!xml.is_empty() && answer.xml().is_none())
+                || (succeeds && asks_text && answer.is_markup()))
+    }
+}
+
+fn holds_status(ranges: &[StatusRange], status: u16) -> bool {
+    ranges.is_empty() || ranges.iter().any(|range| range.holds(status))
+}
+
 impl Conditions {
-    pub(super) fn hold(&self, response: &Response<'_>) -> bool {
+    pub(super) fn hold(&self, answer: &Answer<'_>) -> bool {
+        let response = answer.response;
         let contains = |needle: &str| {
             let needle = needle.as_bytes();
             needle.is_empty() || response.body.windows(needle.len()).any(|window| window == needle)
@@ -127,22 +141,12 @@ impl Conditions {
             let found = response.content_type.unwrap_or_default();
             found.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
         };
-        (self.status.is_empty() || self.status.iter().any(|range| range.holds(response.status)))
+        holds_status(&self.status, response.status)
             && self.content_type.as_ref().is_none_or(typed)
             && self.body_contains.as_deref().is_none_or(contains)
             && self.body_matches.as_ref().is_none_or(|pattern| pattern.is_match(response.body))
-            && self.json.as_ref().is_none_or(|json| json.holds(response.body))
-    }
-}
-
-impl JsonCondition {
-    fn holds(&self, body: &[u8]) -> bool {
-        let Ok(document) = serde_json::from_slice::<Value>(body) else { return false };
-        match (document.pointer(&self.pointer), &self.equals) {
-            (None | Some(Value::Null), None) | (None, Some(_)) => false,
-            (Some(_), None) => true,
-            (Some(found), Some(expected)) => found == expected,
-        }
+            && self.json.iter().all(|json| json.holds(answer))
+            && self.xml.iter().all(|xml| xml.holds(answer))
     }
 }
 
@@ -162,10 +166,8 @@ impl fmt::Display for Conditions {
         parts.extend(self.content_type.iter().map(|kind| format!("content type {kind}")));
         parts.extend(self.body_contains.iter().map(|text| format!("body contains {text:?}")));
         parts.extend(self.body_matches.iter().map(|pattern| format!("body matches {:?}", pattern.as_str())));
-        parts.extend(self.json.iter().map(|json| match &json.equals {
-            Some(value) => format!("json {} is {value}", json.pointer),
-            None => format!("json has {}", json.pointer),
-        }));
+        parts.extend(self.json.iter().map(|json| format!("json {} {}", json.pointer, json.expected)));
+        parts.extend(self.xml.iter().map(|xml| format!("xml <{}> {}", xml.tag, xml.expected)));
         if parts.is_empty() { f.write_str("any response") } else { f.write_str(&parts.join(", ")) }
     }
 }
