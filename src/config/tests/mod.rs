@@ -2,6 +2,7 @@
 
 mod defaults;
 mod faults;
+mod platforms;
 mod secrets;
 mod shipped;
 
