@@ -78,11 +78,13 @@ pub enum Delimiters {
     Percent,
     /// `[[[click_id]]]`
     TripleBracket,
+    /// `<click_id>`
+    Angle,
 }
 
 impl Delimiters {
     /// Every style.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Brace,
         Self::DoubleBrace,
         Self::DollarBrace,
@@ -91,6 +93,7 @@ impl Delimiters {
         Self::DoubleHash,
         Self::Percent,
         Self::TripleBracket,
+        Self::Angle,
     ];
 
     /// Reads a style as it stands in the configuration: opening, a space, closing; the space may be left out.
@@ -112,6 +115,7 @@ impl Delimiters {
             Self::DoubleHash => "## ##",
             Self::Percent => "% %",
             Self::TripleBracket => "[[[ ]]]",
+            Self::Angle => "< >",
         }
     }
 
