@@ -5,6 +5,7 @@ mod faults;
 mod platforms;
 mod secrets;
 mod shipped;
+mod signing;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -216,7 +216,9 @@ impl Path {
             Self::Timestamp => Value::Seconds(scope.timestamp),
             Self::Nonce => Value::Text(Cow::Borrowed(scope.nonce)),
             Self::Secret(name) => secret(environment, name)?,
-            Self::OwnSecret => secret(environment, environment.own_secret.unwrap_or_default())?,
+            Self::OwnSecret => {
+                environment.own_secret.map_or(Value::Missing, |secret| Value::Text(Cow::Borrowed(secret)))
+            }
             Self::Signature => {
                 environment.signature.map_or(Value::Missing, |signature| Value::Text(Cow::Borrowed(signature)))
             }
