@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::delivery::{Conclusion, DeadReason, DeliveredHow, Delivery, HoldReason};
 use super::retry::{self, RetryPolicy};
+use super::template::RenderError;
 use body::Answer;
 
 /// What an attempt came to.
@@ -127,6 +128,8 @@ pub enum Failure {
     Blocked,
     /// The template could not be rendered.
     Unrenderable,
+    /// A secret is missing, or not in its encoding: the request could not be signed.
+    Unsigned,
     /// Name resolution, connection or its deadline failed: nothing was sent.
     Unreachable,
     /// The TLS handshake failed: no request was sent.
@@ -174,11 +177,26 @@ pub fn judge_failure(failure: Failure) -> Judgement {
     let (outcome, rule) = match failure {
         Failure::Blocked => (Outcome::Blocked, "default: egress policy"),
         Failure::Unrenderable => (Outcome::Unrenderable, "default: template not rendered"),
+        Failure::Unsigned => (Outcome::Misconfigured, "default: not signed"),
         Failure::Unreachable => (Outcome::Unreachable, "default: nothing sent"),
         Failure::Tls => (Outcome::Retry, "default: TLS handshake"),
         Failure::Lost => (Outcome::Ambiguous, "default: no answer after bytes were sent"),
     };
     Judgement { outcome, rule: rule.into(), retry_after: None }
+}
+
+/// Why no request could be made of an event: for want of a value, or of a secret that is ours to provide.
+pub fn failure_to_render(error: &RenderError) -> Failure {
+    match error {
+        RenderError::UnknownSecret { .. } | RenderError::SecretEncoding { .. } => Failure::Unsigned,
+        RenderError::Empty { .. }
+        | RenderError::Unresolved { .. }
+        | RenderError::Filter { .. }
+        | RenderError::HeaderValue { .. }
+        | RenderError::XmlValue { .. }
+        | RenderError::PathSegment
+        | RenderError::TooLarge { .. } => Failure::Unrenderable,
+    }
 }
 
 /// What follows from a judgement for the delivery that was in flight.
@@ -350,6 +368,15 @@ mod tests {
         let over = Response { over_cap: true, ..response(200, "x") };
         assert_eq!(judge(&over, &[], true).outcome, Outcome::Retry);
         assert_eq!(judge(&over, &[], false).outcome, Outcome::Ambiguous);
+    }
+
+    #[test]
+    fn what_is_ours_to_mend_is_told_from_what_an_event_lacks() {
+        let outcome = |error| judge_failure(failure_to_render(&error)).outcome;
+        let name = || "hmac".to_owned();
+        assert_eq!(outcome(RenderError::UnknownSecret { name: name() }), Outcome::Misconfigured);
+        assert_eq!(outcome(RenderError::SecretEncoding { name: name(), encoding: "hex" }), Outcome::Misconfigured);
+        assert_eq!(outcome(RenderError::PathSegment), Outcome::Unrenderable);
     }
 
     #[test]
