@@ -39,7 +39,11 @@ pub use error::{RenderError, TemplateError};
 pub use expression::Expression;
 pub use scope::{Scope, Secrets};
 
+#[cfg(test)]
+pub(crate) use filter::NAMES as FILTERS;
 pub(crate) use path::{RequestPart, Vocabulary};
+#[cfg(test)]
+pub(crate) use path::{event_names, message_names};
 pub(crate) use scope::{Environment, MASK, View};
 pub(crate) use value::Value;
 

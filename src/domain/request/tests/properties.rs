@@ -223,7 +223,7 @@ proptest! {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let source = RequestSource { headers, ..get("https://a.example/?") };
         let Ok(request) = render(&source, &event_with(&[("a", &a), ("b", &b)])) else { return Ok(()) };
-        let head: String = request.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = request.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\r\n");
         let lines: Vec<_> = head.split(['\r', '\n']).filter(|line| !line.is_empty()).collect();
         prop_assert_eq!(lines.len(), 5, "{}", head);
         for (line, (name, value)) in lines.iter().zip(&request.headers) {
