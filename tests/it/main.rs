@@ -20,3 +20,4 @@ mod delivery;
 mod ingest;
 mod operators;
 mod order;
+mod signing;
