@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{Shop, shipped_directory};
+use super::{Shop, shipped, shipped_directory};
 use crate::config::Loaded;
 use crate::domain::affiliate::Affiliate;
 use crate::domain::event::{Event, Rules};
@@ -202,6 +202,21 @@ fn every_postback_becomes_the_request_below_it() {
         }
     }
     assert!(wrong.is_empty(), "not as shown:\n{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn every_event_that_a_postback_wants_becomes_a_request() {
+    let loaded = load(&files());
+    let dictionary = &loaded.settings.dictionary;
+    for affiliate in loaded.settings.affiliates.values() {
+        for postback in &affiliate.postbacks {
+            for kind in postback.wants.events.iter().flatten() {
+                let event = shipped::example(kind, affiliate, dictionary);
+                let made = shipped::render(postback, &event);
+                assert!(made.is_ok(), "{} of {kind}: {made:?}", postback.reference());
+            }
+        }
+    }
 }
 
 #[test]
