@@ -128,8 +128,8 @@ pub enum Failure {
     Blocked,
     /// The template could not be rendered.
     Unrenderable,
-    /// A secret is missing, or not in its encoding: the request could not be signed.
-    Unsigned,
+    /// A secret that the request needs is missing, or not in its encoding.
+    SecretUnusable,
     /// Name resolution, connection or its deadline failed: nothing was sent.
     Unreachable,
     /// The TLS handshake failed: no request was sent.
@@ -177,7 +177,7 @@ pub fn judge_failure(failure: Failure) -> Judgement {
     let (outcome, rule) = match failure {
         Failure::Blocked => (Outcome::Blocked, "default: egress policy"),
         Failure::Unrenderable => (Outcome::Unrenderable, "default: template not rendered"),
-        Failure::Unsigned => (Outcome::Misconfigured, "default: not signed"),
+        Failure::SecretUnusable => (Outcome::Misconfigured, "default: a secret cannot be used"),
         Failure::Unreachable => (Outcome::Unreachable, "default: nothing sent"),
         Failure::Tls => (Outcome::Retry, "default: TLS handshake"),
         Failure::Lost => (Outcome::Ambiguous, "default: no answer after bytes were sent"),
@@ -188,7 +188,7 @@ pub fn judge_failure(failure: Failure) -> Judgement {
 /// Why no request could be made of an event: for want of a value, or of a secret that is ours to provide.
 pub fn failure_to_render(error: &RenderError) -> Failure {
     match error {
-        RenderError::UnknownSecret { .. } | RenderError::SecretEncoding { .. } => Failure::Unsigned,
+        RenderError::UnknownSecret { .. } | RenderError::SecretEncoding { .. } => Failure::SecretUnusable,
         RenderError::Empty { .. }
         | RenderError::Unresolved { .. }
         | RenderError::Filter { .. }

@@ -92,6 +92,8 @@ fn resolved(reference: &BytesRef<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn texts(body: &str) -> Option<Vec<String>> {
@@ -127,5 +129,52 @@ mod tests {
         assert_eq!(texts(body), Some(vec!["a=&y;".to_owned()]));
         let file = "<!DOCTYPE a [<!ENTITY x SYSTEM \"file:///etc/passwd\">]><a>&x;</a>";
         assert_eq!(texts(file), Some(vec!["a=&x;".to_owned()]));
+    }
+
+    /// Pieces of documents, whole and broken.
+    fn pieces() -> impl Strategy<Value = String> {
+        let pieces = [
+            "<a>",
+            "</a>",
+            "<b x='1'>",
+            "</b>",
+            "<c/>",
+            "<",
+            ">",
+            "&amp;",
+            "&#65;",
+            "&#x110000;",
+            "&y;",
+            "&",
+            "<![CDATA[",
+            "]]>",
+            "<!--",
+            "-->",
+            "<?p",
+            "?>",
+            "<!DOCTYPE a [",
+            "<!ENTITY y \"&y;&y;\">",
+            "]>",
+            "text",
+            " ",
+            "\r\n",
+            "\0",
+            "ü",
+        ];
+        proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_comes_is_read_within_its_own_length(body in prop_oneof![
+            pieces().prop_map(String::into_bytes),
+            proptest::collection::vec(any::<u8>(), 0..64),
+        ]) {
+            let found = elements(&body).unwrap_or_default();
+            let length: usize = found.iter().map(|element| element.name.len() + element.text.len()).sum();
+            prop_assert!(length <= body.len(), "{:?}", found);
+        }
     }
 }
