@@ -18,7 +18,7 @@ fn signed(id: &str, known: &str, secrets: &str) -> Partner {
 
 /// References to secrets in files of a directory.
 fn references(directory: &Path, names: &[&str]) -> String {
-    let path = |name: &&str| format!("{{ file = {:?} }}", directory.join(name));
+    let path = |name: &&str| format!("{{ file = \"{}\" }}", directory.join(name).display());
     format!("[{}]", names.iter().map(path).collect::<Vec<_>>().join(", "))
 }
 

@@ -164,12 +164,19 @@ mod tests {
         proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..24).prop_map(|pieces| pieces.concat())
     }
 
+    fn texts_of_one_element() -> impl Strategy<Value = String> {
+        let texts = ["&amp;", "&#65;", "&y;", "&lt;", "<![CDATA[<]]>", "<!-- x -->", "<c/>", "text", "\r\n", "ü"];
+        let texts = proptest::collection::vec(proptest::sample::select(texts.to_vec()), 0..12);
+        texts.prop_map(|texts| format!("<a>{}</a>", texts.concat()))
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn whatever_comes_is_read_within_its_own_length(body in prop_oneof![
             pieces().prop_map(String::into_bytes),
+            texts_of_one_element().prop_map(String::into_bytes),
             proptest::collection::vec(any::<u8>(), 0..64),
         ]) {
             let found = elements(&body).unwrap_or_default();
