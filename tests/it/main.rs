@@ -21,5 +21,6 @@ mod ingest;
 mod limits;
 mod operators;
 mod order;
+mod signing;
 mod tls;
 mod wire;

@@ -222,6 +222,26 @@ fn an_affiliate_is_named_after_its_file() {
 }
 
 #[test]
+fn faulty_conditions_on_a_body_are_found() {
+    let table = [
+        ("json = { pointer = \"/a\", equals = 1, absent = true }", "json.absent: has equals and absent at once"),
+        ("json = { pointer = \"a\" }", "json.pointer: \"a\" is not a JSON pointer"),
+        ("json = [{ pointer = \"/a\" }, { pointr = \"/b\" }]", "json[1].pointr: is not a known key"),
+        ("json = []", "json: is an empty list"),
+        ("json = { pointer = \"/a\", one_of = [] }", "json.one_of: is an empty list"),
+        ("xml = { tag = \"<bad>\" }", "xml.tag: \"<bad>\" is not a tag's name"),
+        ("xml = { equals = \"0\" }", "xml.tag: is missing"),
+        ("xml = { tag = \"bad\", equals = 0 }", "xml.equals: must be a text"),
+        ("xml = { tag = \"bad\", absent = \"yes\" }", "xml.absent: must be true or false"),
+    ];
+    for (condition, expected) in table {
+        let rule = format!("[[postback.response]]\nwhen = {{ {condition} }}\nthen = \"rejected\"\n");
+        let errors = Shop::new().file("affiliates/acme.toml", &affiliate_with(&rule)).errors();
+        assert!(errors.iter().any(|error| error.contains(expected)), "{condition}: {errors:#?}");
+    }
+}
+
+#[test]
 fn more_postbacks_than_one_event_may_have_deliveries_are_refused() {
     let many = |id: &str, global: bool, count: usize| {
         let text = affiliate_with("");

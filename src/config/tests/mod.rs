@@ -1,9 +1,12 @@
 //! What an operator sees of a configuration: that the shipped one is sound, and that every fault is found.
 
 mod defaults;
+mod documentation;
 mod faults;
+mod platforms;
 mod secrets;
 mod shipped;
+mod signing;
 
 use std::collections::BTreeMap;
 use std::fs;

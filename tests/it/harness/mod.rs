@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use postbackd::receiver::{LedgerSnapshot, Receiver, ReceiverOptions, Script};
+use postbackd::ops::clock::SystemClock;
+use postbackd::receiver::{LedgerSnapshot, Receiver, ReceiverOptions, Script, Verify};
 use serde_json::{Value, json};
 
 pub(crate) use daemon::{Answer, Daemon, command};
@@ -49,6 +50,7 @@ pub(crate) struct Partner {
     tail: String,
     query: String,
     front: Option<Front>,
+    verify: Option<Verify>,
 }
 
 /// An affiliate whose receiver answers by a script.
@@ -59,6 +61,7 @@ pub(crate) fn partner(id: &str, script: &str) -> Partner {
         affiliate: String::new(),
         postback: String::new(),
         tail: String::new(),
+        verify: None,
         query: "eid={event_id}&txid={transaction_id}&cid={click_id}&status={status}&payout={payout}&cur={currency}"
             .into(),
         front: None,
@@ -81,6 +84,13 @@ impl Partner {
     /// Tables behind its postback: retry, signature, response rules.
     pub(crate) fn tables(mut self, lines: &str) -> Self {
         writeln!(self.tail, "{lines}").unwrap();
+        self
+    }
+
+    /// Has the receiver accept only what is signed by Standard Webhooks with one of these secrets.
+    pub(crate) fn knows(mut self, secrets: &[&str]) -> Self {
+        let clock = std::sync::Arc::new(SystemClock);
+        self.verify = Some(Verify::standard_webhooks(secrets, Duration::from_mins(5), clock).unwrap());
         self
     }
 
@@ -157,10 +167,10 @@ impl World {
         let mut receivers = BTreeMap::new();
         let mut fronts = BTreeMap::new();
         std::fs::create_dir(directory.path().join("affiliates")).unwrap();
-        for partner in partners {
+        for mut partner in partners {
             let script = Script::parse(&partner.script).unwrap();
             let key = "eid".parse().unwrap();
-            let options = ReceiverOptions { script, key, ..ReceiverOptions::default() };
+            let options = ReceiverOptions { script, key, verify: partner.verify.take(), ..ReceiverOptions::default() };
             let receiver = Receiver::start(options).await.unwrap();
             let mut url = receiver.url("/postback");
             if let Some(front) = partner.front {
