@@ -290,14 +290,21 @@ impl Reader {
         Ok(events)
     }
 
-    /// The event that the given one reverses: the first of that transaction.
+    /// The event that the given one reverses: the last of that transaction that was accepted before it or, where all
+    /// came later, the first of these.
     ///
     /// # Errors
     /// When the store cannot be read or a record is damaged.
-    pub fn original_of(&self, event: &Event) -> Result<Option<Event>, OutboxError> {
+    pub fn original_of(&self, id: EventId, event: &Event) -> Result<Option<Event>, OutboxError> {
         let Some(reversed) = &event.reverses else { return Ok(None) };
-        let related = self.view().related_of(reversed, &event.affiliate_id)?.events;
-        Ok(related.into_iter().map(|(_, record)| record.event).find(|e| e.transaction_id == *reversed))
+        let mut originals = self.view().related_of(reversed, &event.affiliate_id)?.events;
+        originals.retain(|(other, record)| {
+            let told = &record.event;
+            *other != id && told.transaction_id == *reversed && told.reverses != event.reverses
+        });
+        let earlier = originals.partition_point(|(other, _)| *other < id);
+        let place = earlier.saturating_sub(1);
+        Ok((place < originals.len()).then(|| originals.swap_remove(place).1.event))
     }
 
     /// Walks over deliveries; `after` goes on behind one. Reads lazily: the caller stops when it has enough.

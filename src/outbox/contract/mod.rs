@@ -41,6 +41,7 @@ macro_rules! contract {
 }
 
 mod accepting;
+mod cases;
 mod looking;
 mod ordering;
 mod sending;

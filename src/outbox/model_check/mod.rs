@@ -30,7 +30,7 @@ use crate::domain::record::{AttemptRecord, Timings};
 use crate::ops::environment;
 
 const STEPS: usize = 24;
-const DEFAULT_SEQUENCES: u64 = 4_000;
+const DEFAULT_SEQUENCES: u64 = 1_500;
 
 /// Splitmix64: enough for stories, and the same everywhere.
 struct Dice(u64);
