@@ -115,7 +115,7 @@ impl Attempter {
         let pause = (judgement.outcome == Outcome::Gone).then(|| Pause {
             at,
             by: "postbackd".into(),
-            reason: "the receiver answered that the postback is gone (410)".into(),
+            reason: format!("the receiver answered that the postback is gone ({})", judgement.rule),
         });
         note.delivery = self.outbox.settle(Settlement { lease, attempt: record, conclusion, at, pause }).await?;
         log(&note, &rule, error.as_deref());

@@ -371,6 +371,12 @@ pub(super) fn load_mirror(engine: &dyn Engine) -> Result<Mirror, OutboxError> {
             mirror.pauses.insert(number, codec::decode(&key, &bytes)?);
         }
     }
+    for pair in pairs(keys::FLAGS) {
+        let (key, bytes) = pair?;
+        if let Some(number) = keys::parse_number(&key) {
+            mirror.flags.insert(number, codec::decode(&key, &bytes)?);
+        }
+    }
     let key = keys::meta("totals");
     if let Some(bytes) = engine.get(&key)? {
         mirror.totals = codec::decode(&key, &bytes)?;

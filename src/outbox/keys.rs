@@ -15,6 +15,7 @@
 //! | `p` | postback's full name | its number |
 //! | `n` | postback | counts by state |
 //! | `z` | postback | who paused it and why |
+//! | `f` | postback | since when it is misconfigured |
 //! | `m` | name | format version, totals |
 //!
 //! Numbers are big-endian, so that the order of bytes is their order.
@@ -38,6 +39,7 @@ pub(crate) const UNROUTED: u8 = b'u';
 pub(crate) const POSTBACKS: u8 = b'p';
 pub(crate) const COUNTS: u8 = b'n';
 pub(crate) const PAUSES: u8 = b'z';
+pub(crate) const FLAGS: u8 = b'f';
 const IDENTITIES: u8 = b'k';
 const CLICKS: u8 = b'c';
 const META: u8 = b'm';
@@ -212,11 +214,15 @@ pub(crate) fn counts(postback: PostbackNo) -> Vec<u8> {
     join(COUNTS, &[&postback.to_be_bytes()])
 }
 
+pub(crate) fn flag(postback: PostbackNo) -> Vec<u8> {
+    join(FLAGS, &[&postback.to_be_bytes()])
+}
+
 pub(crate) fn pause(postback: PostbackNo) -> Vec<u8> {
     join(PAUSES, &[&postback.to_be_bytes()])
 }
 
-/// The postback's number in a key of [`counts`] or [`pause`].
+/// The postback's number in a key of [`counts`], [`pause`] or [`flag`].
 pub(crate) fn parse_number(key: &[u8]) -> Option<PostbackNo> {
     Some(PostbackNo::from_be_bytes(key.get(1..5)?.try_into().ok()?))
 }

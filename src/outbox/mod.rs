@@ -27,8 +27,8 @@ pub use handle::{Options, Outbox, free_bytes};
 pub use lease::{Begun, Lease};
 pub use memory::MemoryEngine;
 pub use model::{
-    AcceptRequest, Accepted, Conflict, Counts, DeliveryView, EventRecord, HistoryView, Ingested, Order, OrderRefused,
-    OrderRequest, OutboxError, Pause, PlanEntry, PlannedDelivery, PostbackNo, Settlement, Totals,
+    AcceptRequest, Accepted, Conflict, Counts, DeliveryView, EventRecord, Flag, HistoryView, Ingested, Order,
+    OrderRefused, OrderRequest, OutboxError, Pause, PlanEntry, PlannedDelivery, PostbackNo, Settlement, Totals,
 };
 pub use read::{Reader, Scan, Walk};
 pub use sled::SledEngine;

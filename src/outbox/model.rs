@@ -216,6 +216,18 @@ pub struct Pause {
     pub reason: String,
 }
 
+/// What is wrong with a postback: its receiver, or our configuration of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flag {
+    /// When it was noticed last.
+    #[serde(with = "crate::domain::timestamp")]
+    pub at: Timestamp,
+    /// The delivery whose attempt showed it.
+    pub delivery: DeliveryId,
+    /// The rule that decided so.
+    pub rule: String,
+}
+
 /// How many deliveries of a postback are in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts([u64; 8]);

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::codec;
 use super::engine::{Engine, Pair};
 use super::keys;
-use super::model::{Counts, DeliveryView, EventRecord, HistoryView, OutboxError, Pause, PostbackNo, Totals};
+use super::model::{Counts, DeliveryView, EventRecord, Flag, HistoryView, OutboxError, Pause, PostbackNo, Totals};
 use crate::domain::delivery::Delivery;
 use crate::domain::event::Event;
 use crate::domain::id::{AffiliateId, ClickId, DeliveryId, EventId, PostbackRef, TransactionId};
@@ -171,6 +171,7 @@ pub(crate) struct Mirror {
     pub(crate) names: BTreeMap<PostbackNo, PostbackRef>,
     pub(crate) counts: BTreeMap<PostbackNo, Counts>,
     pub(crate) pauses: BTreeMap<PostbackNo, Pause>,
+    pub(crate) flags: BTreeMap<PostbackNo, Flag>,
     pub(crate) totals: Totals,
 }
 
@@ -439,6 +440,11 @@ impl Reader {
     /// Paused postbacks.
     pub fn pauses(&self) -> BTreeMap<PostbackNo, Pause> {
         self.mirror().pauses.clone()
+    }
+
+    /// Postbacks whose last verdict was that they are misconfigured.
+    pub fn flags(&self) -> BTreeMap<PostbackNo, Flag> {
+        self.mirror().flags.clone()
     }
 
     /// Totals since the store was created.

@@ -22,7 +22,7 @@ use super::claims::{Claim, Claims};
 use super::codec;
 use super::engine::{Batch, Engine};
 use super::keys::{self, GroupHash};
-use super::model::{Counts, OutboxError, Pause, PostbackNo, Totals};
+use super::model::{Counts, Flag, OutboxError, Pause, PostbackNo, Totals};
 use super::read::{Overlay, SharedMirror, View};
 use crate::domain::delivery::{Change, Delivery, HoldReason, State, StateKind};
 use crate::domain::id::{DeliveryId, EventId, PostbackRef};
@@ -49,6 +49,7 @@ pub(crate) struct Writer<'a> {
     counts: BTreeMap<PostbackNo, Counts>,
     totals: Option<Totals>,
     pauses: BTreeMap<PostbackNo, Option<Pause>>,
+    flags: BTreeMap<PostbackNo, Option<Flag>>,
     /// Deliveries in flight whose group has joined another since they were leased.
     moved: HashMap<DeliveryId, GroupKey>,
 }
@@ -79,6 +80,7 @@ impl<'a> Writer<'a> {
             counts: BTreeMap::new(),
             totals: None,
             pauses: BTreeMap::new(),
+            flags: BTreeMap::new(),
             moved: HashMap::new(),
         }
     }
@@ -105,7 +107,7 @@ impl<'a> Writer<'a> {
     ) -> Result<T, OutboxError> {
         self.undo.clear();
         self.undo_counts.clear();
-        let saved = (self.totals, self.pauses.clone());
+        let saved = (self.totals, self.pauses.clone(), self.flags.clone());
         let (due, claims) = (self.effects.due.len(), self.effects.claims.len());
         let result = run(self);
         if result.is_err() {
@@ -121,7 +123,7 @@ impl<'a> Writer<'a> {
                     None => self.counts.remove(&number),
                 };
             }
-            (self.totals, self.pauses) = saved;
+            (self.totals, self.pauses, self.flags) = saved;
             self.effects.due.truncate(due);
             self.effects.claims.truncate(claims);
         }
@@ -144,6 +146,13 @@ impl<'a> Writer<'a> {
             match pause {
                 Some(pause) => mirror.pauses.insert(number, pause),
                 None => mirror.pauses.remove(&number),
+            };
+        }
+        for (number, flag) in std::mem::take(&mut self.flags) {
+            let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
+            match flag {
+                Some(flag) => mirror.flags.insert(number, flag),
+                None => mirror.flags.remove(&number),
             };
         }
         self.undo.clear();
