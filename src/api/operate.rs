@@ -98,7 +98,7 @@ pub(super) async fn order(
     let known = state.reads.run(read).await?.filter(|(view, _)| identity.may_see(view.postback.affiliate.as_str()));
     let (view, record) = known.ok_or_else(|| Problem::not_found(format!("there is no delivery {id}")))?;
     let at = to_micros(state.clock.now());
-    let request = OrderRequest { id, order, by: identity.name, reason: reason(&given.reason)?, at };
+    let request = OrderRequest { id, order, by: identity.name, reason: reason(&given.reason)?, at, bulk: None };
     let delivery = state.outbox.order(request).await??;
     // Nothing is read again: an order that is carried out must not be answered by a refusal.
     let view = DeliveryView { delivery, changed_at: at, last: None, ..view };

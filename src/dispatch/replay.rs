@@ -259,6 +259,7 @@ impl Replays {
                     by: request.by.clone(),
                     reason: request.reason.clone(),
                     at: crate::domain::timestamp::to_micros(self.clock.now()),
+                    bulk: None,
                 };
                 let result = match self.outbox.order(order).await {
                     Ok(Ok(_)) => Ok(()),

@@ -147,7 +147,7 @@ async fn a_long_history_is_shown_from_its_end() {
     let store = store();
     let id = store.accept("acme", "t1", &["a"]).await.1[0];
     for order in [Order::Hold, Order::Release].into_iter().cycle().take(1_003) {
-        let order = OrderRequest { id, order, by: "tests".into(), reason: "x".into(), at: now() };
+        let order = OrderRequest { id, order, by: "tests".into(), reason: "x".into(), at: now(), bulk: None };
         store.outbox.order(order).await.unwrap().unwrap();
     }
     let detail = show(store.outbox.reader(), id, false).unwrap().unwrap();

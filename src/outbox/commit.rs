@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::arrivals::{Arrivals, Due, SendClass};
+use super::bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, Stepped, Target};
 use super::claims::Claims;
 use super::engine::Engine;
 use super::keys;
@@ -19,7 +20,7 @@ use super::model::{
 use super::read::SharedMirror;
 use super::writer::{Effects, Writer};
 use crate::domain::delivery::Delivery;
-use crate::domain::id::{DeliveryId, EventId, PostbackRef};
+use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
 use crate::ops::clock::SharedClock;
 
 /// Most requests in one group.
@@ -57,6 +58,10 @@ pub(crate) enum Request {
     PlanUnrouted(EventId, Vec<PlannedDelivery>, Answer<Option<Accepted>>),
     HoldUnconfigured(DeliveryId, Answer<()>),
     Pause(PostbackRef, Option<Pause>, Answer<()>),
+    Give(Box<BulkRecord>, Answer<BulkId>),
+    Name(BulkId, Vec<Target>, Answer<()>),
+    Step(BulkId, Box<BulkStep>, Answer<Stepped>),
+    ChangeBulk(BulkId, BulkState, String, Answer<BulkChanged>),
     Window(WindowRequest, Answer<Window>),
     /// Ends the commit threads behind what came before.
     Stop,
@@ -239,6 +244,17 @@ fn handle(shared: &Shared, writer: &mut Writer<'_>, request: Request, replies: &
         }
         Request::Pause(postback, pause, to) => {
             replies.push(later(to, attempt(shared, writer, |w| w.pause_named(&postback, pause))));
+        }
+        Request::Give(record, to) => {
+            replies.push(later(to, attempt(shared, writer, |w| Ok(w.give(*record, now)))));
+        }
+        Request::Name(id, targets, to) => {
+            writer.name_targets(id, &targets);
+            replies.push(later(to, Ok(())));
+        }
+        Request::Step(id, step, to) => replies.push(later(to, attempt(shared, writer, |w| w.step(id, &step, now)))),
+        Request::ChangeBulk(id, state, by, to) => {
+            replies.push(later(to, attempt(shared, writer, |w| Ok(w.change_bulk(id, state, &by, now)))));
         }
         Request::Window(window, to) => replies.push(later(to, read_window(&*shared.engine, window))),
         Request::Stop => {}

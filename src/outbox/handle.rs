@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::arrivals::{Arrivals, Due, SendClass};
+use super::bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, Stepped, Target};
 use super::claims::Claims;
 use super::commit::{self, Accepting, Failure, MAX_PENDING_GROUPS, Request, Shared, Window, WindowRequest};
 use super::engine::{Batch, Engine};
@@ -22,13 +23,15 @@ use super::read::{Mirror, Reader, SharedMirror};
 use super::writer::Writer;
 use super::{codec, keys};
 use crate::domain::delivery::{Delivery, State};
-use crate::domain::id::{DeliveryId, EventId, PostbackRef};
+use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
 use crate::ops::clock::SharedClock;
 
 /// The format of keys that this version writes.
 const FORMAT: u32 = 1;
 /// Requests that may wait for the commit thread.
 const MAX_REQUESTS: usize = 4_096;
+/// Targets of a bulk order that are written down in one go.
+const TARGETS_AT_ONCE: usize = 4_096;
 /// Events that may wait to be accepted.
 const MAX_WAITING_EVENTS: usize = 16_384;
 
@@ -243,6 +246,38 @@ impl Outbox {
         self.ask(|answer| Request::PlanUnrouted(id, plan, answer)).await
     }
 
+    /// Writes down a bulk order with its targets, and lets it run; durable when it returns.
+    ///
+    /// # Errors
+    /// When the outbox fails. The order is forgotten then.
+    pub async fn give(&self, record: BulkRecord, targets: &[Target]) -> Result<BulkId, OutboxError> {
+        let by = record.by.clone();
+        let record = BulkRecord { state: BulkState::Naming, ..record };
+        let id = self.ask(|answer| Request::Give(Box::new(record), answer)).await?;
+        for targets in targets.chunks(TARGETS_AT_ONCE) {
+            self.ask(|answer| Request::Name(id, targets.to_vec(), answer)).await?;
+        }
+        self.change_bulk(id, BulkState::Running, &by).await?;
+        Ok(id)
+    }
+
+    /// Carries a bulk order out for one of its targets; returns once that is durable.
+    ///
+    /// # Errors
+    /// When the outbox fails.
+    pub async fn step(&self, id: BulkId, step: BulkStep) -> Result<Stepped, OutboxError> {
+        self.ask(|answer| Request::Step(id, Box::new(step), answer)).await
+    }
+
+    /// Pauses, resumes, stops or finishes a bulk order.
+    ///
+    /// # Errors
+    /// When the outbox fails.
+    pub async fn change_bulk(&self, id: BulkId, state: BulkState, by: &str) -> Result<BulkChanged, OutboxError> {
+        let by = by.to_owned();
+        self.ask(|answer| Request::ChangeBulk(id, state, by, answer)).await
+    }
+
     /// Holds a delivery whose postback is no longer configured.
     ///
     /// # Errors
@@ -377,6 +412,12 @@ pub(super) fn load_mirror(engine: &dyn Engine) -> Result<Mirror, OutboxError> {
             mirror.flags.insert(number, codec::decode(&key, &bytes)?);
         }
     }
+    for pair in pairs(keys::BULKS) {
+        let (key, bytes) = pair?;
+        if let Some(id) = keys::parse_bulk(&key) {
+            mirror.bulks.insert(id, codec::decode(&key, &bytes)?);
+        }
+    }
     let key = keys::meta("totals");
     if let Some(bytes) = engine.get(&key)? {
         mirror.totals = codec::decode(&key, &bytes)?;
@@ -390,7 +431,8 @@ pub(super) fn last_event(engine: &dyn Engine) -> Result<EventId, OutboxError> {
     Ok(last.and_then(|(key, _)| keys::parse_event(&key)).unwrap_or(EventId::MIN))
 }
 
-/// Holds what was being sent, when the daemon died, to receivers that do not recognise duplicates.
+/// Holds what was being sent, when the daemon died, to receivers that do not recognise duplicates, and forgets bulk
+/// orders that were never answered for.
 pub(super) fn recover(
     engine: &dyn Engine,
     mirror: &SharedMirror,
@@ -400,7 +442,11 @@ pub(super) fn recover(
     let prefix = keys::space(keys::INTENTS);
     let intents = engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix));
     let intents = intents.collect::<Result<Vec<_>, _>>()?;
-    if intents.is_empty() {
+    let unnamed: Vec<BulkId> = {
+        let mirror = mirror.read().unwrap_or_else(PoisonError::into_inner);
+        mirror.bulks.iter().filter(|(_, record)| record.state == BulkState::Naming).map(|(id, _)| *id).collect()
+    };
+    if intents.is_empty() && unnamed.is_empty() {
         return Ok(());
     }
     let mut writer = Writer::new(engine, mirror.clone(), claims.clone(), EventId::MIN);
@@ -409,6 +455,7 @@ pub(super) fn recover(
             writer.interrupt(id, now)?;
         }
     }
+    unnamed.into_iter().try_for_each(|id| writer.forget_bulk(id))?;
     let (batch, _) = writer.finish()?;
     engine.apply(batch)?;
     Ok(engine.sync()?)

@@ -7,6 +7,7 @@
 //! Knows nothing of HTTP, of templates or of when to send; decisions about states come from the domain.
 
 mod arrivals;
+mod bulk;
 mod claims;
 mod codec;
 mod commit;
@@ -21,6 +22,7 @@ mod sled;
 mod writer;
 
 pub use arrivals::{Arrivals, Due, SendClass};
+pub use bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, MAX_REFUSALS, Refusal, Stepped, Target, Verb};
 pub use commit::Window;
 pub use engine::{Batch, Engine, EngineError, Pair, Pairs};
 pub use handle::{Options, Outbox, free_bytes};

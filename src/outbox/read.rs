@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::bulk::{BulkRecord, Target};
 use super::codec;
 use super::engine::{Engine, Pair};
 use super::keys;
 use super::model::{Counts, DeliveryView, EventRecord, Flag, HistoryView, OutboxError, Pause, PostbackNo, Totals};
 use crate::domain::delivery::Delivery;
 use crate::domain::event::Event;
-use crate::domain::id::{AffiliateId, ClickId, DeliveryId, EventId, PostbackRef, TransactionId};
+use crate::domain::id::{AffiliateId, BulkId, ClickId, DeliveryId, EventId, PostbackRef, TransactionId};
 use crate::domain::record::HistoryEntry;
 
 /// Most events of one order group: more than any honest one has.
@@ -172,6 +173,7 @@ pub(crate) struct Mirror {
     pub(crate) counts: BTreeMap<PostbackNo, Counts>,
     pub(crate) pauses: BTreeMap<PostbackNo, Pause>,
     pub(crate) flags: BTreeMap<PostbackNo, Flag>,
+    pub(crate) bulks: BTreeMap<BulkId, BulkRecord>,
     pub(crate) totals: Totals,
 }
 
@@ -445,6 +447,33 @@ impl Reader {
     /// Postbacks whose last verdict was that they are misconfigured.
     pub fn flags(&self) -> BTreeMap<PostbackNo, Flag> {
         self.mirror().flags.clone()
+    }
+
+    /// A bulk order.
+    pub fn bulk(&self, id: BulkId) -> Option<BulkRecord> {
+        self.mirror().bulks.get(&id).cloned()
+    }
+
+    /// Bulk orders, the newest first, behind `after`.
+    pub fn bulks(&self, after: Option<BulkId>, limit: usize) -> Vec<(BulkId, BulkRecord)> {
+        let mirror = self.mirror();
+        let older = mirror.bulks.iter().rev().filter(|(id, _)| after.is_none_or(|after| **id < after));
+        older.take(limit).map(|(id, record)| (*id, record.clone())).collect()
+    }
+
+    /// What is still to be done of a bulk order, in order, behind `after`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn targets(&self, id: BulkId, after: Option<Target>, limit: usize) -> Result<Vec<Target>, OutboxError> {
+        let prefix = keys::targets(id);
+        let end = keys::prefix_end(&prefix);
+        let from = after.map_or(Bound::Included(prefix), |after| Bound::Excluded(keys::target(id, after.stored())));
+        let targets = self.engine.scan(from, end).take(limit).map(|pair| {
+            let (key, _) = pair?;
+            Ok(keys::parse_last_delivery(&key).map(Target::from_stored))
+        });
+        Ok(targets.collect::<Result<Vec<_>, OutboxError>>()?.into_iter().flatten().collect())
     }
 
     /// Totals since the store was created.

@@ -281,7 +281,8 @@ impl<'e> Story<'e> {
             _ => (Order::ConfirmDelivered, Ordered::Confirm),
         };
         self.tell(|| format!("order {at:?} {order:?}"));
-        let request = OrderRequest { id: self.id(at), order, by: "ops".into(), reason: "story".into(), at: now() };
+        let request =
+            OrderRequest { id: self.id(at), order, by: "ops".into(), reason: "story".into(), at: now(), bulk: None };
         let Some(answer) = self.store.run(dies, |writer| writer.order(&request)) else { return self.crash() };
         let done = self.model.order(at, expected);
         assert_eq!(answer.is_ok(), done, "seed {}: {order:?} of {at:?}: {answer:?}", self.seed);
