@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, ReloadReport, ReloadRequest, ServeError};
 use crate::config::{self, Problem, Settings, UnknownAffiliate};
-use crate::dispatch::{self, Dispatch, Intake, IntakeRules, Replays, Routing};
+use crate::dispatch::{self, BulkOrders, Dispatch, Intake, IntakeRules, Routing};
 use crate::ops::clock::{SharedClock, SystemClock};
 use crate::ops::{descriptors, systemd};
 use crate::outbox::{EngineError, Options, Outbox, OutboxError, SledEngine};
@@ -112,7 +112,7 @@ impl Daemon {
             outbox: outbox.clone(),
             intake: Intake::new(outbox.clone(), Arc::clone(&clock)),
             dispatch: dispatch.clone(),
-            replays: Replays::new(outbox.clone(), Arc::clone(&clock), ingest_stop.clone()),
+            bulk: BulkOrders::start(outbox.clone(), Arc::clone(&clock), live.rules.subscribe(), ingest_stop.clone()),
             settings: live.settings.subscribe(),
             rules: live.rules.subscribe(),
             reload,

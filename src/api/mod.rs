@@ -10,6 +10,7 @@ mod document;
 mod ingest;
 mod listen;
 mod operate;
+mod orders;
 mod problem;
 mod read;
 mod reads;

@@ -14,9 +14,9 @@ use super::auth::{Access, Identity};
 use super::listen::{self, Listeners};
 use super::problem::Problem;
 use super::reads::Reads;
-use super::{ingest, operate, read};
+use super::{ingest, operate, orders, read};
 use crate::config::Settings;
-use crate::dispatch::{Dispatch, Intake, IntakeRules, Replays};
+use crate::dispatch::{BulkOrders, Dispatch, Intake, IntakeRules};
 use crate::ops::clock::SharedClock;
 use crate::outbox::Outbox;
 
@@ -35,8 +35,8 @@ pub struct State {
     pub intake: Intake,
     /// The dispatcher.
     pub dispatch: Dispatch,
-    /// Bulk replays.
-    pub replays: Replays,
+    /// Bulk orders.
+    pub bulk: BulkOrders,
     /// The configuration as it changes.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// The rules of ingest as they change.
@@ -81,9 +81,9 @@ fn routes(state: State) -> Router {
         .route("/v1/deliveries", get(read::deliveries))
         .route("/v1/deliveries/{id}", get(read::delivery))
         .route("/v1/deliveries/{id}/{order}", post(operate::order))
-        .route("/v1/replays", get(operate::replays).post(operate::replay))
-        .route("/v1/replays/{id}", get(operate::replay_view))
-        .route("/v1/replays/{id}/stop", post(operate::stop_replay))
+        .route("/v1/orders", get(orders::list).post(orders::give))
+        .route("/v1/orders/{id}", get(orders::show))
+        .route("/v1/orders/{id}/{change}", post(orders::change))
         .route("/v1/stats", get(read::stats))
         .route("/v1/affiliates", get(read::affiliates))
         .route("/v1/affiliates/{id}/{order}", post(operate::affiliate))

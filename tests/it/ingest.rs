@@ -106,8 +106,8 @@ async fn tokens_open_only_what_they_are_for() {
     assert_eq!(daemon.post_as(INGEST_TOKEN, "/v1/events", "application/json", event).await.status, 202);
     assert_eq!(daemon.get_as(INGEST_TOKEN, "/v1/stats").await.status, 403);
     assert_eq!(daemon.get_as("wrong", "/v1/stats").await.status, 401);
-    let replay = json!({ "filter": { "affiliate": "acme" }, "reason": "x" }).to_string();
-    assert_eq!(daemon.post_as(INGEST_TOKEN, "/v1/replays", "application/json", replay).await.status, 403);
+    let replay = json!({ "verb": "replay", "filter": { "affiliate": "acme" }, "reason": "x" }).to_string();
+    assert_eq!(daemon.post_as(INGEST_TOKEN, "/v1/orders", "application/json", replay).await.status, 403);
     assert_eq!(daemon.post_as(INGEST_TOKEN, "/v1/reload", "application/json", "{}".into()).await.status, 403);
 }
 
@@ -139,8 +139,8 @@ async fn what_no_postback_wants_is_kept_and_planned_later() {
     let changed = std::fs::read_to_string(&file).unwrap().replace("[\"registration\"]", "\"*\"");
     std::fs::write(&file, changed).unwrap();
     assert_eq!(world.daemon.post("/v1/reload", &json!({})).await.status, 200);
-    let order = json!({ "unrouted": true, "reason": "their postback was missing" });
-    assert_eq!(world.daemon.post("/v1/replays", &order).await.body["matched"], 1);
+    let order = json!({ "verb": "replay", "unrouted": true, "reason": "their postback was missing" });
+    assert_eq!(world.daemon.post("/v1/orders", &order).await.body["matched"], 1);
     world.received("acme", |ledger| ledger.accepted_keys == 1).await;
     assert_eq!(world.daemon.get("/v1/stats").await.body["totals"]["unrouted"], 0);
 }

@@ -89,32 +89,85 @@ fn patient(id: &str) -> crate::harness::Partner {
     partner(id, "500*4,200").affiliate("[limits.breaker]\nfailures = 0")
 }
 
-#[tokio::test]
-async fn a_replay_does_what_its_dry_run_counted() {
+/// The same, with twenty dead letters of each affiliate.
+async fn with_dead_letters() -> World {
     let world = World::with(vec![patient("acme"), patient("beta")]).await;
     for number in 0..20 {
         world.accept(ftd("acme", &format!("dep-{number}"))).await;
         world.accept(ftd("beta", &format!("dep-{number}"))).await;
     }
     world.at_rest().await;
+    world
+}
+
+fn path_of(order: &crate::harness::Answer) -> String {
+    format!("/v1/orders/{}", order.body["order_id"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_replay_does_what_its_dry_run_counted() {
+    let world = with_dead_letters().await;
     let filter = json!({ "affiliate": "acme", "state": "dead" });
-    let dry = world.daemon.post("/v1/replays", &json!({ "filter": filter, "dry_run": true })).await;
+    let dry = json!({ "verb": "replay", "filter": filter, "dry_run": true });
+    let dry = world.daemon.post("/v1/orders", &dry).await;
     assert_eq!((dry.status, &dry.body), (200, &json!({ "matched": 20, "refused": 0, "refusals": [] })));
-    assert_eq!(world.daemon.post("/v1/replays", &json!({ "filter": {}, "reason": "all" })).await.status, 400);
-    assert_eq!(
-        world.daemon.post("/v1/replays", &json!({ "filter": filter })).await.status,
-        400,
-        "a reason is asked for"
-    );
-    let order = json!({ "filter": filter, "limit": 15, "rate": "500/s", "reason": "their outage is over" });
-    let started = world.daemon.post("/v1/replays", &order).await;
-    assert_eq!((started.status, &started.body["matched"]), (202, &json!(15)));
-    let path = format!("/v1/replays/{}", started.body["replay_id"].as_str().unwrap());
-    let ended = world.daemon.poll(&path, |replay| replay["state"] == "finished").await;
-    assert_eq!((&ended["replayed"], &ended["refused"], &ended["by"]), (&json!(15), &json!(0), &json!("tests")));
+    let refused = [
+        json!({ "verb": "replay", "filter": {}, "reason": "all" }),
+        json!({ "verb": "replay", "filter": filter }),
+        json!({ "verb": "resend", "filter": filter, "reason": "x" }),
+        json!({ "verb": "cancel", "filter": filter, "force": true, "reason": "x" }),
+        json!({ "verb": "replay", "filter": filter, "rate": "fast", "reason": "x" }),
+    ];
+    for order in refused {
+        assert_eq!(world.daemon.post("/v1/orders", &order).await.status, 400, "{order}");
+    }
+    let reason = "their outage is over";
+    let order = json!({ "verb": "replay", "filter": filter, "limit": 15, "rate": "500/s", "reason": reason });
+    let given = world.daemon.post("/v1/orders", &order).await;
+    assert_eq!((given.status, &given.body["matched"]), (202, &json!(15)));
+    let ended = world.daemon.poll(&path_of(&given), |order| order["state"] == "finished").await;
+    assert_eq!((&ended["done"], &ended["refused"], &ended["by"]), (&json!(15), &json!(0), &json!("tests")));
     world.received("acme", |ledger| ledger.accepted_keys == 15).await;
     let stats = world.at_rest().await;
     assert_eq!((&stats["deliveries"]["dead"], &stats["deliveries"]["delivered"]), (&json!(25), &json!(15)));
+}
+
+#[tokio::test]
+async fn a_bulk_order_goes_on_after_a_crash_and_does_each_once() {
+    let mut world = with_dead_letters().await;
+    let order = json!({ "verb": "replay", "filter": { "state": "dead" }, "rate": "20/s", "reason": "outage" });
+    let given = world.daemon.post("/v1/orders", &order).await;
+    let path = path_of(&given);
+    world.daemon.poll(&path, |order| order["done"].as_u64() >= Some(5)).await;
+    world.daemon.kill();
+    world.daemon.start_again();
+    let ended = world.daemon.poll(&path, |order| order["state"] == "finished").await;
+    assert_eq!((&ended["done"], &ended["refused"], &ended["remaining"]), (&json!(40), &json!(0), &json!(0)));
+    let stats = world.at_rest().await;
+    assert_eq!(stats["deliveries"], json!({ "delivered": 40 }));
+    let listed = world.daemon.get("/v1/orders").await.body;
+    assert_eq!((&listed["items"][0]["reason"], &listed["items"][0]["by"]), (&json!("outage"), &json!("tests")));
+}
+
+#[tokio::test]
+async fn a_bulk_order_can_be_paused_resumed_and_stopped() {
+    let world = with_dead_letters().await;
+    let order = json!({ "verb": "discard", "filter": { "state": "dead" }, "rate": "10/s", "reason": "written off" });
+    let path = path_of(&world.daemon.post("/v1/orders", &order).await);
+    world.daemon.poll(&path, |order| order["done"].as_u64() >= Some(2)).await;
+    let change = async |verb: &str| world.daemon.post(&format!("{path}/{verb}"), &json!({})).await;
+    let paused = change("pause").await;
+    assert_eq!((paused.status, &paused.body["state"]), (200, &json!("paused")));
+    let done = &paused.body["done"];
+    assert_eq!(&world.daemon.get(&path).await.body["done"], done);
+    assert_eq!(change("resume").await.body["state"], "running");
+    world.daemon.poll(&path, |order| order["done"].as_u64() > done.as_u64()).await;
+    let stopped = change("stop").await;
+    assert_eq!(stopped.body["state"], "stopped");
+    assert_eq!(change("resume").await.status, 409);
+    let stats = world.daemon.get("/v1/stats").await.body;
+    let (dead, put_away) = (&stats["deliveries"]["dead"], &stats["deliveries"]["cancelled"]);
+    assert_eq!((put_away, dead.as_u64().unwrap()), (&stopped.body["done"], 40 - put_away.as_u64().unwrap()));
 }
 
 #[tokio::test]
@@ -124,8 +177,8 @@ async fn delivered_ones_are_only_sent_again_by_force() {
     world.until(&id, "delivered").await;
     let filter = json!({ "affiliate": "acme" });
     let count = async |force: bool| {
-        let order = json!({ "filter": filter, "dry_run": true, "force": force });
-        world.daemon.post("/v1/replays", &order).await.body["matched"].as_u64().unwrap()
+        let order = json!({ "verb": "replay", "filter": filter, "dry_run": true, "force": force });
+        world.daemon.post("/v1/orders", &order).await.body["matched"].as_u64().unwrap()
     };
     assert_eq!((count(false).await, count(true).await), (0, 1));
     let path = format!("/v1/deliveries/{id}/replay");
