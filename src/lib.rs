@@ -28,3 +28,6 @@ pub mod demo;
 pub mod bench;
 
 pub mod cli;
+
+#[cfg(test)]
+mod fixtures;

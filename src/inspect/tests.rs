@@ -1,6 +1,5 @@
 //! Pages of lists over a store in memory: what they hold, where they go on, and what they do not give away.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use crate::domain::event::{Event, Status};
 use crate::domain::id::{DeliveryId, EventId, PostbackRef};
 use crate::domain::outcome::Outcome;
 use crate::domain::postback::OrderPolicy;
-use crate::domain::record::{AttemptRecord, Timings};
+use crate::fixtures::{self, now};
 use crate::ops::clock::SystemClock;
 use crate::outbox::{
     AcceptRequest, Batch, Engine, Ingested, MemoryEngine, Options, Order, OrderRequest, Outbox, PlannedDelivery,
@@ -22,10 +21,6 @@ struct Store {
     outbox: Outbox,
 }
 
-fn now() -> jiff::Timestamp {
-    "2026-11-20T10:00:00Z".parse().unwrap()
-}
-
 fn store() -> Store {
     let engine = Arc::new(MemoryEngine::default());
     let options = Options { clock: Arc::new(SystemClock), keep_free: None };
@@ -35,22 +30,8 @@ fn store() -> Store {
 impl Store {
     /// Accepts an event of an affiliate for some of its postbacks.
     async fn accept(&self, affiliate: &str, transaction: &str, postbacks: &[&str]) -> (EventId, Vec<DeliveryId>) {
-        let event = Event {
-            transaction_id: transaction.parse().unwrap(),
-            transaction_given: true,
-            kind: "ftd".parse().unwrap(),
-            affiliate_id: affiliate.parse().unwrap(),
-            click_id: None,
-            offer_id: None,
-            status: Status::Approved,
-            occurred_at: now(),
-            payout: None,
-            revenue: None,
-            currency: None,
-            sub_ids: BTreeMap::new(),
-            reverses: None,
-            params: BTreeMap::new(),
-        };
+        let event =
+            Event { affiliate_id: affiliate.parse().unwrap(), ..fixtures::event(transaction, "ftd", Status::Approved) };
         let to = |name: &&str| PostbackRef { affiliate: affiliate.parse().unwrap(), postback: name.parse().unwrap() };
         let planned = |postback| PlannedDelivery { postback, lane: None, order: OrderPolicy::default() };
         let plan = postbacks.iter().map(to).map(planned).collect();
@@ -65,18 +46,7 @@ impl Store {
     async fn dead(&self, affiliate: &str, transaction: &str, postback: &str) -> DeliveryId {
         let id = self.accept(affiliate, transaction, &[postback]).await.1[0];
         let lease = self.outbox.begin(id).unwrap().leased().unwrap();
-        let attempt = AttemptRecord {
-            number: 1,
-            started_at: now(),
-            request: None,
-            digest: None,
-            response: None,
-            timings: Timings::default(),
-            remote: None,
-            outcome: Outcome::Rejected,
-            rule: "test".into(),
-            error: None,
-        };
+        let attempt = fixtures::attempt(1, Outcome::Rejected);
         let conclusion = Conclusion::Dead(DeadReason::Exhausted);
         self.outbox.settle(Settlement { lease, attempt, conclusion, at: now(), pause: None }).await.unwrap();
         id

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::domain::event::{Event, Status};
+use crate::domain::event::Status;
+use crate::fixtures;
 use crate::ops::clock::SystemClock;
 
 /// An engine whose disk is as slow as the test likes: each sync waits for a word.
@@ -44,22 +45,7 @@ impl Engine for SlowDisk {
 }
 
 fn request() -> AcceptRequest {
-    let event = Event {
-        transaction_id: "t-1".parse().unwrap(),
-        transaction_given: true,
-        kind: "ftd".parse().unwrap(),
-        affiliate_id: "acme".parse().unwrap(),
-        click_id: None,
-        offer_id: None,
-        status: Status::Approved,
-        occurred_at: jiff::Timestamp::UNIX_EPOCH,
-        payout: None,
-        revenue: None,
-        currency: None,
-        sub_ids: std::collections::BTreeMap::new(),
-        reverses: None,
-        params: std::collections::BTreeMap::new(),
-    };
+    let event = fixtures::event("t-1", "ftd", Status::Approved);
     AcceptRequest { event, occurred_at_given: true, click_dedupe: None, plan: Vec::new(), source: "test".into() }
 }
 

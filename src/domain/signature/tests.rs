@@ -5,28 +5,15 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::domain::event::{Event, Status};
-use crate::domain::id::{AffiliateId, ClickId, DeliveryId, EventId, EventType, TransactionId};
+use crate::domain::id::{DeliveryId, EventId};
 use crate::domain::template::Scope;
+use crate::fixtures;
 
 const URL: &str = "https://a.example/pb?sid=1234567890&productid=1234&oid=0987654321";
 
 fn event() -> Event {
-    Event {
-        transaction_id: TransactionId::parse("dep-1").unwrap(),
-        transaction_given: true,
-        kind: EventType::parse("ftd").unwrap(),
-        affiliate_id: AffiliateId::parse("acme").unwrap(),
-        click_id: Some(ClickId::parse("c-1").unwrap()),
-        offer_id: None,
-        status: Status::Approved,
-        occurred_at: Timestamp::UNIX_EPOCH,
-        payout: None,
-        revenue: None,
-        currency: None,
-        sub_ids: BTreeMap::new(),
-        reverses: None,
-        params: BTreeMap::new(),
-    }
+    let click_id = Some("c-1".parse().unwrap());
+    Event { click_id, occurred_at: Timestamp::UNIX_EPOCH, ..fixtures::event("dep-1", "ftd", Status::Approved) }
 }
 
 fn custom(algorithm: Algorithm, message: &str, output: Output) -> CustomSource {

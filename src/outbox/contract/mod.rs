@@ -15,7 +15,8 @@ use crate::domain::event::{Event, Status};
 use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef, TransactionId};
 use crate::domain::outcome::Outcome;
 use crate::domain::postback::{OrderPolicy, OriginalDead, OriginalUnknown, OriginalUnsettled};
-use crate::domain::record::{AttemptRecord, Cause, RecordedResponse, Timings};
+use crate::domain::record::{AttemptRecord, Cause, RecordedResponse};
+use crate::fixtures::{self, now};
 use crate::ops::clock::Clock;
 
 macro_rules! contract {
@@ -82,27 +83,8 @@ struct Story {
     clock: Arc<ManualClock>,
 }
 
-fn now() -> Timestamp {
-    "2026-11-20T10:00:00Z".parse().unwrap()
-}
-
 fn event(transaction: &str, kind: &str, status: Status) -> Event {
-    Event {
-        transaction_id: TransactionId::parse(transaction).unwrap(),
-        transaction_given: true,
-        kind: kind.parse().unwrap(),
-        affiliate_id: "acme".parse().unwrap(),
-        click_id: Some("c-1".parse().unwrap()),
-        offer_id: None,
-        status,
-        occurred_at: now(),
-        payout: None,
-        revenue: None,
-        currency: None,
-        sub_ids: std::collections::BTreeMap::new(),
-        reverses: None,
-        params: std::collections::BTreeMap::new(),
-    }
+    Event { click_id: Some("c-1".parse().unwrap()), ..fixtures::event(transaction, kind, status) }
 }
 
 fn reversal(transaction: &str, of: &str) -> Event {
@@ -118,18 +100,7 @@ fn to(names: &[&str], order: OrderPolicy) -> Vec<PlannedDelivery> {
 }
 
 fn attempt(lease: &Lease, outcome: Outcome) -> AttemptRecord {
-    AttemptRecord {
-        number: lease.before().made + 1,
-        started_at: now(),
-        request: None,
-        digest: None,
-        response: None,
-        timings: Timings::default(),
-        remote: None,
-        outcome,
-        rule: "test".into(),
-        error: None,
-    }
+    fixtures::attempt(lease.before().made + 1, outcome)
 }
 
 impl Story {

@@ -24,9 +24,10 @@ use super::{MemoryEngine, handle};
 use crate::domain::delivery::{Conclusion, DeadReason, DeliveredHow, HoldReason, State};
 use crate::domain::event::{Event, Status};
 use crate::domain::id::{DeliveryId, EventId, PostbackRef, TransactionId};
+use crate::domain::money::Amount;
 use crate::domain::outcome::Outcome;
 use crate::domain::postback::{OrderPolicy, OriginalDead, OriginalUnknown, OriginalUnsettled};
-use crate::domain::record::{AttemptRecord, Timings};
+use crate::fixtures::{self, now};
 use crate::ops::environment;
 
 const STEPS: usize = 24;
@@ -102,10 +103,6 @@ struct Story<'e> {
     told: bool,
 }
 
-fn now() -> Timestamp {
-    "2026-11-20T10:00:00Z".parse().unwrap()
-}
-
 fn random_targets(dice: &mut Dice) -> Vec<Target> {
     let mut target = |affiliate| Target {
         affiliate,
@@ -129,21 +126,12 @@ fn transaction(number: u8) -> TransactionId {
 }
 
 fn event(conversion: &Conversion) -> Event {
+    let status = Status::ALL[usize::from(conversion.status)];
+    let kind = format!("kind{}", conversion.kind);
     Event {
-        transaction_id: transaction(conversion.transaction),
-        transaction_given: true,
-        kind: format!("kind{}", conversion.kind).parse().unwrap(),
-        affiliate_id: "acme".parse().unwrap(),
-        click_id: None,
-        offer_id: None,
-        status: Status::ALL[usize::from(conversion.status)],
-        occurred_at: now(),
-        payout: conversion.amount.map(|amount| crate::domain::money::Amount::parse(&format!("{amount}.00")).unwrap()),
-        revenue: None,
-        currency: None,
-        sub_ids: BTreeMap::new(),
+        payout: conversion.amount.map(|amount| Amount::parse(&format!("{amount}.00")).unwrap()),
         reverses: conversion.reverses.map(transaction),
-        params: BTreeMap::new(),
+        ..fixtures::event(transaction(conversion.transaction).as_str(), &kind, status)
     }
 }
 
@@ -249,18 +237,7 @@ impl<'e> Story<'e> {
         };
         self.tell(|| format!("settle {at:?} {conclusion:?}"));
         let lease = self.store.leases.remove(&self.id(at)).unwrap();
-        let attempt = AttemptRecord {
-            number: lease.before().made + 1,
-            started_at: now(),
-            request: None,
-            digest: None,
-            response: None,
-            timings: Timings::default(),
-            remote: None,
-            outcome: Outcome::Retry,
-            rule: "story".into(),
-            error: None,
-        };
+        let attempt = fixtures::attempt(lease.before().made + 1, Outcome::Retry);
         let settlement = Settlement { lease, attempt, conclusion, at: now(), pause: None };
         match self.store.run(dies, |writer| writer.settle(settlement)) {
             Some(_) => self.model.settle(at, conclusion),
@@ -354,18 +331,7 @@ impl<'e> Story<'e> {
     fn settle_as(&mut self, at: Option<At>, conclusion: Conclusion) {
         let Some(at) = at else { return };
         let Some(lease) = self.store.leases.remove(&self.id(at)) else { return };
-        let attempt = AttemptRecord {
-            number: lease.before().made + 1,
-            started_at: now(),
-            request: None,
-            digest: None,
-            response: None,
-            timings: Timings::default(),
-            remote: None,
-            outcome: Outcome::Delivered,
-            rule: "story".into(),
-            error: None,
-        };
+        let attempt = fixtures::attempt(lease.before().made + 1, Outcome::Delivered);
         self.tell(|| format!("settle {at:?} {conclusion:?}"));
         let settlement = Settlement { lease, attempt, conclusion, at: now(), pause: None };
         self.store.run(false, |writer| writer.settle(settlement));

@@ -1,3 +1,5 @@
+//! What each line of a script makes the receiver answer.
+
 use std::time::Duration;
 
 use super::{Client, PATIENCE, is_reset, receiver};

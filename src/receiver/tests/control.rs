@@ -1,3 +1,5 @@
+//! Scripts, keys and control as the command line gives them.
+
 use clap::Parser;
 use serde_json::{Value, json};
 

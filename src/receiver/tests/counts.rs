@@ -1,3 +1,5 @@
+//! What the ledger counts and remembers.
+
 use std::time::Duration;
 
 use super::super::{LISTED_DUPLICATES, Receiver, ReceiverOptions, Script};

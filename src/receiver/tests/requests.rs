@@ -1,3 +1,5 @@
+//! Requests as they come over the wire: whole, split, too large, malformed.
+
 use super::super::{BODY_LIMIT, HEADER_LIMIT, Receiver, ReceiverOptions};
 use super::{Client, receiver};
 

@@ -1,3 +1,5 @@
+//! Signatures that the receiver verifies.
+
 use std::sync::Arc;
 use std::time::Duration;
 
