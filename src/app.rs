@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, ReloadReport, ReloadRequest, ServeError};
 use crate::config::{self, Problem, Settings, UnknownAffiliate};
 use crate::dispatch::{self, BulkOrders, Dispatch, Intake, IntakeRules, Routing};
+use crate::domain::retention::RetentionPolicy;
 use crate::ops::clock::{SharedClock, SystemClock};
 use crate::ops::{descriptors, systemd};
-use crate::outbox::{EngineError, Options, Outbox, OutboxError, SledEngine};
+use crate::outbox::{EngineError, Options, Outbox, OutboxError, SledEngine, retention};
 use crate::transport::{EgressPolicy, Transport, TransportError, TransportOptions};
 
 /// Why the daemon cannot run, or ended.
@@ -116,11 +117,17 @@ impl Daemon {
             settings: live.settings.subscribe(),
             rules: live.rules.subscribe(),
             reload,
-            clock,
+            clock: Arc::clone(&clock),
             admission,
             orders: api::room_for_orders(),
             reads: api::Reads::default(),
         };
+        let watched = live.settings.subscribe();
+        let policy = move || {
+            let retain = watched.borrow().outbox.retain;
+            RetentionPolicy { delivered: retain.delivered, dead: retain.dead }
+        };
+        tokio::spawn(retention::run(outbox.clone(), clock, policy, ingest_stop.clone()));
         let serving = tokio::spawn(api::serve(listeners, state, ingest_stop.clone()));
         Ok(Self { outbox, dispatch, address, live, reloads, ingest_stop, dispatch_stop, serving, dispatching })
     }
@@ -165,7 +172,7 @@ impl Live {
         let mut warnings = shown(&loaded.warnings);
         let old = self.settings.borrow().clone();
         let fixed = [
-            ("[outbox]", old.outbox != loaded.settings.outbox),
+            ("[outbox]", old.outbox.without_retain() != loaded.settings.outbox.without_retain()),
             ("[api] listen", old.api.listen != loaded.settings.api.listen),
             ("[api] socket", old.api.socket != loaded.settings.api.socket),
             ("[api] max_connections", old.api.max_connections != loaded.settings.api.max_connections),

@@ -48,6 +48,13 @@ pub struct OutboxSettings {
     pub retain: Retain,
 }
 
+impl OutboxSettings {
+    /// What needs a restart to change.
+    pub fn without_retain(&self) -> (EngineKind, &std::path::Path, u64, u64) {
+        (self.engine, &self.path, self.cache, self.keep_free)
+    }
+}
+
 /// A storage engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineKind {

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod postback;
 pub mod record;
 pub mod request;
+pub mod retention;
 pub mod retry;
 pub mod signature;
 pub mod template;

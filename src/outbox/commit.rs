@@ -6,6 +6,7 @@
 use std::sync::mpsc::{Receiver as SyncReceiver, SyncSender};
 use std::sync::{Arc, OnceLock};
 
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::arrivals::{Arrivals, Due, SendClass};
@@ -21,6 +22,7 @@ use super::read::SharedMirror;
 use super::writer::{Effects, Writer};
 use crate::domain::delivery::Delivery;
 use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
+use crate::domain::retention::RetentionPolicy;
 use crate::ops::clock::SharedClock;
 
 /// Most requests in one group.
@@ -58,6 +60,7 @@ pub(crate) enum Request {
     PlanUnrouted(EventId, Vec<PlannedDelivery>, Answer<Option<Accepted>>),
     HoldUnconfigured(DeliveryId, Answer<()>),
     Pause(PostbackRef, Option<Pause>, Answer<()>),
+    Retire(Vec<EventId>, RetentionPolicy, Answer<u64>),
     Give(Box<BulkRecord>, Answer<BulkId>),
     Name(BulkId, Vec<Target>, Answer<()>),
     Step(BulkId, Box<BulkStep>, Answer<Stepped>),
@@ -244,6 +247,13 @@ fn handle(shared: &Shared, writer: &mut Writer<'_>, request: Request, replies: &
         }
         Request::Pause(postback, pause, to) => {
             replies.push(later(to, attempt(shared, writer, |w| w.pause_named(&postback, pause))));
+        }
+        Request::Retire(ids, policy, to) => {
+            let retire = |w: &mut Writer<'_>| {
+                w.retire_bulks(now.checked_sub(policy.dead).unwrap_or(Timestamp::MIN));
+                w.retire(&ids, policy, now)
+            };
+            replies.push(later(to, attempt(shared, writer, retire)));
         }
         Request::Give(record, to) => {
             replies.push(later(to, attempt(shared, writer, |w| Ok(w.give(*record, now)))));

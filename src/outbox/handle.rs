@@ -24,6 +24,7 @@ use super::writer::Writer;
 use super::{codec, keys};
 use crate::domain::delivery::{Delivery, State};
 use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
+use crate::domain::retention::RetentionPolicy;
 use crate::ops::clock::SharedClock;
 
 /// The format of keys that this version writes.
@@ -244,6 +245,14 @@ impl Outbox {
         plan: Vec<PlannedDelivery>,
     ) -> Result<Option<Accepted>, OutboxError> {
         self.ask(|answer| Request::PlanUnrouted(id, plan, answer)).await
+    }
+
+    /// Deletes those of some events whose order groups need no longer be kept; returns how many events went.
+    ///
+    /// # Errors
+    /// When the outbox fails.
+    pub async fn retire(&self, ids: Vec<EventId>, policy: RetentionPolicy) -> Result<u64, OutboxError> {
+        self.ask(|answer| Request::Retire(ids, policy, answer)).await
     }
 
     /// Writes down a bulk order with its targets, and lets it run; durable when it returns.

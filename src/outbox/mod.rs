@@ -18,6 +18,7 @@ mod lease;
 mod memory;
 mod model;
 mod read;
+pub mod retention;
 mod sled;
 mod writer;
 

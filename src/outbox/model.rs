@@ -259,6 +259,13 @@ impl Counts {
         self.moved(None, kind)
     }
 
+    pub(super) fn with_one_less(mut self, kind: StateKind) -> Self {
+        if let Some(count) = self.0.get_mut(kind as usize) {
+            *count = count.saturating_sub(1);
+        }
+        self
+    }
+
     pub(super) fn moved(mut self, from: Option<StateKind>, to: StateKind) -> Self {
         if let Some(count) = from.and_then(|kind| self.0.get_mut(kind as usize)) {
             *count = count.saturating_sub(1);

@@ -91,6 +91,17 @@ impl View<'_> {
         Ok(Some((next, entry.map_or_else(|| planned.delivery.clone(), |entry| entry.delivery))))
     }
 
+    /// The keys with the prefix, however many.
+    pub(crate) fn all_keys(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, OutboxError> {
+        let (from, to) = (Bound::Included(prefix.to_vec()), keys::prefix_end(prefix));
+        let stored = self.engine.scan(from.clone(), to.clone()).map(|pair| Ok(pair?.0));
+        let mut keys = stored.collect::<Result<Vec<_>, OutboxError>>()?;
+        let written =
+            self.overlay.into_iter().flat_map(|overlay| overlay.range::<Vec<u8>, _>((from.clone(), to.clone())));
+        keys.extend(written.filter(|(_, value)| value.is_some()).map(|(key, _)| key.clone()));
+        Ok(keys)
+    }
+
     /// Whether there is a pair with the prefix.
     pub(crate) fn has_prefix(&self, prefix: &[u8]) -> Result<bool, OutboxError> {
         let (from, to) = (Bound::Included(prefix.to_vec()), keys::prefix_end(prefix));
@@ -417,6 +428,26 @@ impl Reader {
             earliest = earliest.into_iter().chain(due).min();
         }
         Ok(earliest)
+    }
+
+    /// The oldest events accepted until a time, behind `after`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn accepted_until(
+        &self,
+        time: jiff::Timestamp,
+        after: Option<EventId>,
+        limit: usize,
+    ) -> Result<Vec<EventId>, OutboxError> {
+        let before = EventId::from_u64(u64::try_from(time.as_microsecond()).unwrap_or(0)).successor();
+        if after.is_some_and(|after| after >= before) {
+            return Ok(Vec::new());
+        }
+        let from = after.map_or(Bound::Included(keys::space(keys::EVENTS)), |id| Bound::Excluded(keys::event(id)));
+        let pairs = self.engine.scan(from, Bound::Excluded(keys::event(before)));
+        let ids = pairs.take(limit).map(|pair| Ok(keys::parse_event(&pair?.0)));
+        Ok(ids.collect::<Result<Vec<_>, OutboxError>>()?.into_iter().flatten().collect())
     }
 
     /// The full name of a postback.

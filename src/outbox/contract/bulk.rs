@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn record(verb: Verb) -> BulkRecord {
+pub(super) fn record(verb: Verb) -> BulkRecord {
     BulkRecord {
         verb,
         filter: "{}".into(),

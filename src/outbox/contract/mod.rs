@@ -46,6 +46,7 @@ mod bulk;
 mod cases;
 mod looking;
 mod ordering;
+mod retiring;
 mod sending;
 
 const DELIVERED: Conclusion = Conclusion::Delivered(DeliveredHow::Accepted);

@@ -8,6 +8,7 @@ mod accept;
 mod bulk;
 mod groups;
 mod order;
+mod retire;
 mod settle;
 
 pub(crate) use groups::GroupKey;
@@ -194,6 +195,17 @@ impl<'a> Writer<'a> {
             mirror.counts.get(&postback).copied().unwrap_or_default()
         });
         let previous = self.counts.insert(postback, counts.moved(from, to));
+        self.undo_counts.push((postback, previous));
+    }
+
+    /// Counts one delivery less: it is deleted.
+    fn uncount(&mut self, postback: PostbackNo, kind: StateKind) {
+        let known = self.counts.get(&postback).copied();
+        let counts = known.unwrap_or_else(|| {
+            let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
+            mirror.counts.get(&postback).copied().unwrap_or_default()
+        });
+        let previous = self.counts.insert(postback, counts.with_one_less(kind));
         self.undo_counts.push((postback, previous));
     }
 
