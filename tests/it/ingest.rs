@@ -153,3 +153,41 @@ async fn a_global_affiliate_hears_of_everybodys_events() {
     world.received("acme", |ledger| ledger.accepted_keys == 1).await;
     world.received("house", |ledger| ledger.accepted_keys == 1).await;
 }
+
+/// However many hand the same event in at once, one of them is told that it is new, and the affiliate hears of it once.
+#[tokio::test]
+async fn the_same_event_from_many_at_once_is_taken_once() {
+    let world = World::with(vec![partner("acme", "200")]).await;
+    let mut same = ftd("acme", "dep-1");
+    same["occurred_at"] = json!("2026-11-20T10:00:00Z");
+    let mut other = same.clone();
+    other["payout"] = json!("999.00");
+    let posts = (0..60).map(|number| {
+        let daemon = &world.daemon;
+        let (same, other) = (&same, &other);
+        async move {
+            match number % 3 {
+                0 => daemon.post("/v1/events", other).await,
+                1 => daemon.post("/v1/events/batch", &json!([same, same])).await,
+                _ => daemon.post("/v1/events", same).await,
+            }
+        }
+    });
+    let answers = futures_util::future::join_all(posts).await;
+    let told: Vec<&Value> = answers
+        .iter()
+        .flat_map(|answer| match answer.body["results"].as_array() {
+            Some(results) => results.iter().collect::<Vec<_>>(),
+            None => vec![&answer.body],
+        })
+        .collect();
+    let new = told.iter().filter(|answer| answer["duplicate"] == false).count();
+    let ids: std::collections::BTreeSet<String> =
+        told.iter().filter_map(|answer| answer["event_id"].as_str().map(str::to_owned)).collect();
+    assert_eq!((new, ids.len()), (1, 1), "{told:?}");
+    let conflicts = answers.iter().filter(|answer| answer.status == 409).count();
+    assert_eq!(conflicts, 20, "whichever came first, the third that differs is refused");
+    let stats = world.at_rest().await;
+    assert_eq!(stats["totals"]["accepted"], 1);
+    assert_eq!((&stats["deliveries"], world.receiver("acme").ledger().requests), (&json!({ "delivered": 1 }), 1));
+}
