@@ -4,10 +4,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::domain::dictionary::{Dictionary, Field, ParamKind, ParamRule, Reverses, TypeRule};
+use crate::domain::dictionary::{Dictionary, Field, ParamRule, PersonalData, Reverses, TypeRule};
 
 fn dictionary() -> Dictionary {
-    let text = ParamRule { kind: ParamKind::Text, max_length: 2, required: false, personal_data: false };
+    let text = ParamRule { max_length: 2, ..ParamRule::default() };
     let ftd = TypeRule {
         description: "first deposit".into(),
         required: BTreeSet::from([Field::ClickId, Field::Payout]),
@@ -15,6 +15,7 @@ fn dictionary() -> Dictionary {
         billable: true,
         reverses: Reverses::Never,
         click_dedupe: None,
+        personal_data: PersonalData::Refuse,
     };
     let lead = TypeRule { click_dedupe: Some(Duration::from_hours(24)), required: BTreeSet::new(), ..ftd.clone() };
     let reversed = TypeRule { required: BTreeSet::new(), reverses: Reverses::Must, ..ftd.clone() };
@@ -24,6 +25,7 @@ fn dictionary() -> Dictionary {
             (EventType::parse("ftd_reversed").unwrap(), reversed),
             (EventType::parse("lead").unwrap(), lead),
         ]),
+        ..Dictionary::default()
     }
 }
 
