@@ -130,6 +130,7 @@ fn a_mask_takes_the_place_of_what_was_found_and_of_nothing_else() {
         ("d=am9AZXhhbXBsZS5jb20=&y", "d=***&y"),
         ("a@b.co, c@d.eu", "***, ***"),
         ("4111-1111-1111-1111 and +49 151 23456789.", "*** and ***."),
+        ("+49 151 23456789, 4111-1111-1111-1111, jo@example.com", "***, ***, ***"),
         ("firstname=Jo&n=2", "firstname=***&n=2"),
         ("jürgen@beispiel.example für Größe", "*** für Größe"),
         ("banner-3", "banner-3"),
