@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, ReloadReport, ReloadRequest, ServeError};
 use crate::config::{self, Problem, Settings, UnknownAffiliate};
-use crate::dispatch::{self, Dispatch, Intake, IntakeRules, Replays, Routing};
+use crate::dispatch::{self, BulkOrders, Dispatch, Intake, IntakeRules, Routing};
 use crate::ops::clock::{SharedClock, SystemClock};
-use crate::ops::systemd;
+use crate::ops::{descriptors, systemd};
 use crate::outbox::{EngineError, Options, Outbox, OutboxError, SledEngine};
 use crate::transport::{EgressPolicy, Transport, TransportError, TransportOptions};
 
@@ -90,6 +90,7 @@ impl Daemon {
         let outbox = Outbox::open(Arc::new(engine), Options { clock: Arc::clone(&clock), keep_free })?;
         let listeners = api::bind(&settings).await?;
         let address = listeners.address();
+        let admission = api::Admission::new(&settings.ingest);
         let routing = routing(&settings)?;
         let rules = intake_rules(&settings, &routing);
         let settings = Arc::new(settings);
@@ -111,12 +112,14 @@ impl Daemon {
             outbox: outbox.clone(),
             intake: Intake::new(outbox.clone(), Arc::clone(&clock)),
             dispatch: dispatch.clone(),
-            replays: Replays::new(outbox.clone(), Arc::clone(&clock), ingest_stop.clone()),
+            bulk: BulkOrders::start(outbox.clone(), Arc::clone(&clock), live.rules.subscribe(), ingest_stop.clone()),
             settings: live.settings.subscribe(),
             rules: live.rules.subscribe(),
             reload,
             clock,
-            producers: Arc::default(),
+            admission,
+            orders: api::room_for_orders(),
+            reads: api::Reads::default(),
         };
         let serving = tokio::spawn(api::serve(listeners, state, ingest_stop.clone()));
         Ok(Self { outbox, dispatch, address, live, reloads, ingest_stop, dispatch_stop, serving, dispatching })
@@ -165,6 +168,9 @@ impl Live {
             ("[outbox]", old.outbox != loaded.settings.outbox),
             ("[api] listen", old.api.listen != loaded.settings.api.listen),
             ("[api] socket", old.api.socket != loaded.settings.api.socket),
+            ("[api] max_connections", old.api.max_connections != loaded.settings.api.max_connections),
+            ("[api] stalled_after", old.api.stalled_after != loaded.settings.api.stalled_after),
+            ("[ingest] max_buffered", old.ingest.max_buffered != loaded.settings.ingest.max_buffered),
             ("[log]", old.log != loaded.settings.log),
         ];
         let changed = fixed.into_iter().filter(|(_, changed)| *changed);
@@ -188,6 +194,7 @@ fn shown(problems: &[Problem]) -> Vec<String> {
 /// # Errors
 /// When it cannot start, or its store fails.
 pub async fn run(settings: Settings, path: &Path) -> Result<(), AppError> {
+    descriptors::raise();
     let mut signals = Signals::new().map_err(AppError::Signals)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(AppError::Signals)?;
     let mut daemon = Daemon::start(settings, Some(path.to_path_buf())).await?;

@@ -1,17 +1,14 @@
 //! Producers hand events in.
 
-use std::time::Duration;
-
 use axum::Json;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State as Extract;
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::auth::Identity;
+use super::body;
 use super::problem::Problem;
 use super::server::State;
 use crate::config::Scope;
@@ -19,18 +16,23 @@ use crate::dispatch::Answer;
 use crate::domain::event::{Fault, FaultCode};
 use crate::outbox::{Accepted, Ingested};
 
-/// Longest a producer may take to send a body.
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
-/// Most bytes of a single event.
+/// Most bytes of a single event, alone or in a batch.
 const MAX_EVENT_BODY: usize = 64 * 1024;
 
 /// `POST /v1/events`
-pub(super) async fn one(Extract(state): Extract<State>, identity: Identity, body: Body) -> Result<Response, Problem> {
+pub(super) async fn one(
+    Extract(state): Extract<State>,
+    identity: Identity,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
     identity.require(Scope::Ingest)?;
-    let _place = state.place(&identity.name)?;
-    let body = read_body(body, MAX_EVENT_BODY).await?;
-    let event: Value = serde_json::from_slice(&body).map_err(|error| not_json(&error))?;
-    let answers = state.intake.ingest(vec![Ok(event)], &identity.producer(), &state.rules()).await?;
+    let mut admitted = state.admission.enter(&identity.name)?;
+    let limit = state.admission.largest(MAX_EVENT_BODY as u64);
+    let body = body::read(body, &headers, limit, &mut admitted).await?;
+    let event: Value = serde_json::from_slice(&body).map_err(|error| body::not_json(&error))?;
+    let (producer, rules, held) = (identity.producer(), state.rules(), admitted.into_permits());
+    let answers = state.intake.ingest([Ok(event)], &producer, &rules, held).await?;
     let answer = answers.into_iter().next().ok_or_else(|| Problem::malformed("no event"))?;
     let (status, document) = shown(answer)?;
     Ok((status, Json(document)).into_response())
@@ -44,55 +46,26 @@ pub(super) async fn batch(
     body: Body,
 ) -> Result<Response, Problem> {
     identity.require(Scope::Ingest)?;
-    let _place = state.place(&identity.name)?;
+    let mut admitted = state.admission.enter(&identity.name)?;
     let ingest = state.settings().ingest;
-    let body = read_body(body, usize::try_from(ingest.max_body).unwrap_or(usize::MAX)).await?;
-    let items = if is_ndjson(&headers) { read_ndjson(&body) } else { read_array(&body)? };
-    if items.len() > ingest.max_batch {
-        let detail = format!("{} events, at most {} are taken in a batch; send several", items.len(), ingest.max_batch);
-        return Err(Problem::too_large(detail));
-    }
-    let answers = state.intake.ingest(items, &identity.producer(), &state.rules()).await?;
+    let limit = state.admission.largest(ingest.max_body);
+    let body = body::read(body, &headers, limit, &mut admitted).await?;
+    let items = body::items(&body, &headers, ingest.max_batch)?;
+    let (producer, rules, held) = (identity.producer(), state.rules(), admitted.into_permits());
+    // Each item is parsed as its turn comes, so that no more than one of them is a tree of values at a time.
+    let events = items.into_iter().map(parse_item);
+    let answers = state.intake.ingest(events, &producer, &rules, held).await?;
     Ok(Json(report(answers)).into_response())
 }
 
-async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let read = tokio::time::timeout(BODY_DEADLINE, to_bytes(body, limit)).await;
-    let slow = |_| Problem::malformed(format!("the body did not arrive within {BODY_DEADLINE:?}"));
-    read.map_err(slow)?.map_err(|_| Problem::too_large(format!("the body is larger than {limit} bytes, or broke off")))
-}
-
-fn not_json(error: &serde_json::Error) -> Problem {
-    Problem::malformed(format!("the body is not JSON: {error}"))
-}
-
-fn is_ndjson(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    matches!(kind, "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/json-lines")
-}
-
-/// One event a line; a line that is not JSON is refused by itself.
-fn read_ndjson(body: &[u8]) -> Vec<Result<Value, Fault>> {
-    let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-    lines
-        .map(|line| {
-            serde_json::from_slice(line).map_err(|error| Fault {
-                pointer: String::new(),
-                code: FaultCode::WrongType,
-                detail: format!("the line is not JSON: {error}"),
-            })
-        })
-        .collect()
-}
-
-fn read_array(body: &[u8]) -> Result<Vec<Result<Value, Fault>>, Problem> {
-    match serde_json::from_slice(body).map_err(|error| not_json(&error))? {
-        Value::Array(items) => Ok(items.into_iter().map(Ok).collect()),
-        _ => Err(Problem::malformed(
-            "a batch is a JSON array of events, or NDJSON with Content-Type: application/x-ndjson",
-        )),
+/// One event of a batch; what is not JSON is refused by itself.
+fn parse_item(item: &[u8]) -> Result<Value, Fault> {
+    let fault = |code, detail| Fault { pointer: String::new(), code, detail };
+    if item.len() > MAX_EVENT_BODY {
+        let detail = format!("the event is written in {} bytes, at most {MAX_EVENT_BODY} are taken", item.len());
+        return Err(fault(FaultCode::TooLarge, detail));
     }
+    serde_json::from_slice(item).map_err(|error| fault(FaultCode::WrongType, format!("the event is not JSON: {error}")))
 }
 
 fn shown(answer: Answer) -> Result<(StatusCode, Value), Problem> {

@@ -3,13 +3,24 @@
 //! The same routes stand on the TCP listener, where a bearer token says who asks, and on the Unix socket,
 //! where the kernel does. Knows no file of the configuration and no engine of the outbox.
 
+mod admission;
 mod auth;
+mod body;
+mod document;
 mod ingest;
+mod listen;
 mod operate;
+mod orders;
 mod problem;
 mod read;
+mod reads;
 mod server;
+mod stall;
 
+pub use admission::Admission;
 pub use auth::{Access, Identity};
+pub use document::room_for_orders;
+pub use listen::{Listeners, ServeError, bind};
 pub use problem::Problem;
-pub use server::{Listeners, ReloadReport, ReloadRequest, ServeError, State, bind, serve};
+pub use reads::Reads;
+pub use server::{ReloadReport, ReloadRequest, State, serve};

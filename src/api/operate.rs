@@ -1,24 +1,22 @@
-//! Ordering: replay, cancel, hold, release, pause, resume, reload. Each order is recorded with who gave it.
+//! Ordering about one delivery or postback, and reload. Each order is recorded with who gave it.
 
 use axum::Json;
 use axum::extract::{Path, State as Extract};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::auth::Identity;
+use super::document::Document;
 use super::problem::{Problem, things};
 use super::read::parse_id;
 use super::server::State;
 use crate::config::Scope;
-use crate::dispatch::{ReplayRequest, ReplayView};
-use crate::domain::affiliate::Rate;
 use crate::domain::id::{DeliveryId, PostbackRef};
 use crate::domain::timestamp::to_micros;
-use crate::inspect::{self, DeliveryFilter, DeliverySummary};
-use crate::outbox::{Order, OrderRequest, OutboxError, Pause};
+use crate::inspect::DeliverySummary;
+use crate::outbox::{DeliveryView, Order, OrderRequest, OutboxError, Pause};
 
 /// Longest reason that is kept.
 const MAX_REASON: usize = 500;
@@ -32,31 +30,14 @@ pub(super) struct OrderBody {
     delivered: bool,
 }
 
-/// The body of a bulk replay.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ReplayBody {
-    #[serde(default)]
-    filter: DeliveryFilter,
-    #[serde(default)]
-    unrouted: bool,
-    #[serde(default)]
-    force: bool,
-    limit: Option<usize>,
-    rate: Option<String>,
-    #[serde(default)]
-    reason: String,
-    #[serde(default)]
-    dry_run: bool,
+/// A body is looked at behind the caller's scope.
+pub(super) type Given<T> = Result<Document<T>, Problem>;
+
+pub(super) fn body<T>(given: Given<T>) -> Result<T, Problem> {
+    given.map(|Document(body)| body)
 }
 
-type Given<T> = Result<Json<T>, axum::extract::rejection::JsonRejection>;
-
-fn body<T>(given: Given<T>) -> Result<T, Problem> {
-    given.map(|Json(body)| body).map_err(|error| Problem::malformed(error.body_text()))
-}
-
-fn reason(text: &str) -> Result<String, Problem> {
+pub(super) fn reason(text: &str) -> Result<String, Problem> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > MAX_REASON || text.chars().any(char::is_control) {
         let detail =
@@ -87,96 +68,18 @@ pub(super) async fn order(
         }
     };
     let reader = state.outbox.reader().clone();
-    let missing = || Problem::not_found(format!("there is no delivery {id}"));
-    let known = reader.delivery(id)?.filter(|view| identity.may_see(view.postback.affiliate.as_str()));
-    known.ok_or_else(missing)?;
-    let at = to_micros(state.clock.now());
-    let request = OrderRequest { id, order, by: identity.name, reason: reason(&given.reason)?, at };
-    state.outbox.order(request).await??;
-    let detail = inspect::show(&reader, id, state.outbox.is_claimed(id))?.ok_or_else(missing)?;
-    Ok(Json(detail.delivery))
-}
-
-/// `POST /v1/replays`
-pub(super) async fn replay(
-    Extract(state): Extract<State>,
-    identity: Identity,
-    given: Given<ReplayBody>,
-) -> Result<Response, Problem> {
-    identity.require(Scope::Replay)?;
-    let given = body(given)?;
-    if given.filter.is_empty() && !given.unrouted {
-        return Err(Problem::malformed(
-            "name what to replay: give \"filter\" at least one condition, or \"unrouted\": true",
-        ));
-    }
-    let only_affiliate = DeliveryFilter { affiliate: given.filter.affiliate.clone(), ..DeliveryFilter::default() };
-    if given.unrouted && given.filter != only_affiliate {
-        return Err(Problem::malformed(
-            "unrouted events can be narrowed by \"affiliate\" only; leave the other conditions out",
-        ));
-    }
-    match &given.filter.affiliate {
-        Some(affiliate) => identity.require_affiliate(affiliate)?,
-        None => identity.require_all_affiliates()?,
-    }
-    let rate = given.rate.as_deref().map(parse_rate).transpose()?;
-    let reason = if given.dry_run { String::new() } else { reason(&given.reason)? };
-    let request = ReplayRequest {
-        filter: given.filter,
-        unrouted: given.unrouted,
-        force: given.force,
-        limit: given.limit,
-        rate,
-        reason,
-        by: identity.name,
+    let read = move || {
+        let Some(record) = reader.event(id.event)? else { return Ok(None) };
+        Ok(reader.delivery_of(id, &record)?.map(|view| (view, record)))
     };
-    let rules = state.rules();
-    let targets = state.replays.targets(&request, &rules).await?;
-    if given.dry_run {
-        let refused = targets.refusals();
-        return Ok(
-            Json(json!({ "matched": targets.len(), "refused": refused.len(), "refusals": refused })).into_response()
-        );
-    }
-    let view = state.replays.start(&request, targets, rules);
-    Ok((StatusCode::ACCEPTED, Json(view)).into_response())
-}
-
-/// Reads `50/s`, `600/m`, `10/h`.
-fn parse_rate(text: &str) -> Result<Rate, Problem> {
-    crate::config::parse_rate(text)
-        .ok_or_else(|| Problem::malformed(format!("rate {text:?}: write for example \"50/s\", \"600/m\" or \"10/h\"")))
-}
-
-/// `GET /v1/replays`
-pub(super) async fn replays(Extract(state): Extract<State>, identity: Identity) -> Result<Json<Value>, Problem> {
-    identity.require(Scope::Read)?;
-    identity.require_all_affiliates()?;
-    Ok(Json(json!({ "items": state.replays.list(), "next_cursor": null })))
-}
-
-/// `GET /v1/replays/{id}`
-pub(super) async fn replay_view(
-    Extract(state): Extract<State>,
-    identity: Identity,
-    Path(id): Path<String>,
-) -> Result<Json<ReplayView>, Problem> {
-    identity.require(Scope::Read)?;
-    let found = state.replays.get(&id).filter(|view| identity.affiliates.is_none() || view.by == identity.name);
-    found.map(Json).ok_or_else(|| Problem::not_found(format!("there is no replay {id:?} since the daemon started")))
-}
-
-/// `POST /v1/replays/{id}/stop`
-pub(super) async fn stop_replay(
-    Extract(state): Extract<State>,
-    identity: Identity,
-    Path(id): Path<String>,
-) -> Result<Json<ReplayView>, Problem> {
-    identity.require(Scope::Replay)?;
-    let own = state.replays.get(&id).is_some_and(|view| identity.affiliates.is_none() || view.by == identity.name);
-    let stopped = if own { state.replays.stop(&id) } else { None };
-    stopped.map(Json).ok_or_else(|| Problem::not_found(format!("there is no replay {id:?} since the daemon started")))
+    let known = state.reads.run(read).await?.filter(|(view, _)| identity.may_see(view.postback.affiliate.as_str()));
+    let (view, record) = known.ok_or_else(|| Problem::not_found(format!("there is no delivery {id}")))?;
+    let at = to_micros(state.clock.now());
+    let request = OrderRequest { id, order, by: identity.name, reason: reason(&given.reason)?, at, bulk: None };
+    let delivery = state.outbox.order(request).await??;
+    // Nothing is read again: an order that is carried out must not be answered by a refusal.
+    let view = DeliveryView { delivery, changed_at: at, last: None, ..view };
+    Ok(Json(DeliverySummary::new(&view, &record, state.outbox.is_claimed(id))))
 }
 
 /// `POST /v1/postbacks/{affiliate}/{postback}/pause|resume`

@@ -52,7 +52,9 @@ impl Problem {
         }
     }
 
-    fn after(self, seconds: u64) -> Self {
+    /// The same, with so many seconds to wait before trying again.
+    #[must_use]
+    pub fn after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
 
@@ -83,9 +85,17 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
     }
 
-    /// Too many requests of one producer are under way.
-    pub fn too_many(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests at once", detail).after(1)
+    /// One producer has too much under way; it is told to come back after some seconds.
+    pub fn too_many(detail: impl Into<String>, seconds: u64) -> Self {
+        let title = "Too many requests at once";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", title, detail).after(seconds)
+    }
+
+    /// A listener has as many connections as it may.
+    pub fn too_many_connections(most: usize) -> Self {
+        let detail = format!("{most} connections are open, the most that [api] max_connections allows");
+        let title = "Too many connections at once";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-connections", title, detail).after(1)
     }
 
     /// An event has faults.

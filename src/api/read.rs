@@ -10,8 +10,10 @@ use super::problem::Problem;
 use super::server::State;
 use crate::config::Scope;
 use crate::domain::id::{DeliveryId, EventId};
-use crate::inspect::{self, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, Page, Stats};
-use crate::outbox::OutboxError;
+use crate::inspect::{
+    self, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, Onlooker, Page, Stats, UnroutedEvent,
+    UnroutedFilter,
+};
 
 /// Deliveries of a page where nobody says how many.
 const PAGE: usize = 50;
@@ -38,17 +40,30 @@ pub(super) struct ListQuery {
     limit: Option<usize>,
 }
 
-/// Runs a read of the store where it may block.
-async fn blocking<T: Send + 'static>(read: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
-    let failed = |error: tokio::task::JoinError| OutboxError::Stopped(error.to_string());
-    tokio::task::spawn_blocking(read).await.map_err(failed)?
+/// The query of a list of unrouted events.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UnroutedQuery {
+    affiliate: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    transaction: Option<String>,
+    click: Option<String>,
+    since: Option<jiff::Timestamp>,
+    until: Option<jiff::Timestamp>,
+    #[serde(default)]
+    direction: Direction,
+    cursor: Option<String>,
+    limit: Option<usize>,
 }
+
+type Asked<T> = Result<Query<T>, axum::extract::rejection::QueryRejection>;
 
 /// `GET /v1/deliveries`
 pub(super) async fn deliveries(
     Extract(state): Extract<State>,
     identity: Identity,
-    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+    query: Asked<ListQuery>,
 ) -> Result<Json<Page<DeliverySummary>>, Problem> {
     identity.require(Scope::Read)?;
     let Query(query) = query.map_err(|error| Problem::malformed(error.body_text()))?;
@@ -74,14 +89,34 @@ pub(super) async fn deliveries(
         until: query.until,
     };
     let outbox = state.outbox;
-    blocking(move || {
+    let read = move || {
         let in_flight = |id| outbox.is_claimed(id);
+        let sees = |affiliate: &str| identity.may_see(affiliate);
+        let onlooker = Onlooker { in_flight: &in_flight, sees: &sees };
         let limit = limit.unwrap_or(PAGE);
-        let mut page = inspect::list(outbox.reader(), &filter, direction, cursor.as_deref(), limit, &in_flight)?;
-        page.items.retain(|item| identity.may_see(&item.affiliate));
-        Ok(Json(page))
-    })
-    .await
+        Ok(Json(inspect::list(outbox.reader(), &filter, direction, cursor.as_deref(), limit, &onlooker)?))
+    };
+    state.reads.run(read).await
+}
+
+/// `GET /v1/events/unrouted`
+pub(super) async fn unrouted(
+    Extract(state): Extract<State>,
+    identity: Identity,
+    query: Asked<UnroutedQuery>,
+) -> Result<Json<Page<UnroutedEvent>>, Problem> {
+    identity.require(Scope::Read)?;
+    let Query(query) = query.map_err(|error| Problem::malformed(error.body_text()))?;
+    match &query.affiliate {
+        Some(affiliate) => identity.require_affiliate(affiliate)?,
+        None => identity.require_all_affiliates()?,
+    }
+    let UnroutedQuery { affiliate, kind, transaction, click, since, until, direction, cursor, limit } = query;
+    let filter = UnroutedFilter { affiliate, kind, transaction, click, since, until };
+    let reader = state.outbox.reader().clone();
+    let limit = limit.unwrap_or(PAGE);
+    let read = move || Ok(Json(inspect::unrouted(&reader, &filter, direction, cursor.as_deref(), limit)?));
+    state.reads.run(read).await
 }
 
 /// `GET /v1/deliveries/{id}`
@@ -93,7 +128,7 @@ pub(super) async fn delivery(
     identity.require(Scope::Read)?;
     let id: DeliveryId = parse_id(&id)?;
     let outbox = state.outbox;
-    let found = blocking(move || Ok(inspect::show(outbox.reader(), id, outbox.is_claimed(id))?)).await?;
+    let found = state.reads.run(move || Ok(inspect::show(outbox.reader(), id, outbox.is_claimed(id))?)).await?;
     let found = found.filter(|detail| identity.may_see(&detail.delivery.affiliate));
     found.map(Json).ok_or_else(|| Problem::not_found(format!("there is no delivery {id}")))
 }
@@ -111,7 +146,7 @@ pub(super) async fn event(
     identity.require(Scope::Read)?;
     let id: EventId = parse_id(&id)?;
     let outbox = state.outbox;
-    blocking(move || {
+    let read = move || {
         let reader = outbox.reader();
         let missing = || Problem::not_found(format!("there is no event {id}"));
         let record = reader.event(id)?.ok_or_else(missing)?;
@@ -133,8 +168,8 @@ pub(super) async fn event(
             "accepted_at": record.accepted_at,
             "deliveries": deliveries,
         })))
-    })
-    .await
+    };
+    state.reads.run(read).await
 }
 
 /// `GET /v1/stats`
@@ -144,7 +179,7 @@ pub(super) async fn stats(Extract(state): Extract<State>, identity: Identity) ->
     identity.require_all_affiliates()?;
     let live = state.dispatch.status().await;
     let (outbox, at) = (state.outbox, state.clock.now());
-    let mut shown = blocking(move || Ok(inspect::stats(outbox.reader(), at)?)).await?;
+    let mut shown = state.reads.run(move || Ok(inspect::stats(outbox.reader(), at)?)).await?;
     shown.in_flight = Some(live.iter().map(|live| live.in_flight as usize).sum());
     for affiliate in &mut shown.affiliates {
         let found = live.iter().find(|live| live.affiliate.as_str() == affiliate.affiliate);

@@ -6,12 +6,12 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::bulk::{self, BulkArgs, ReplayArgs};
 use super::context::Context;
 use super::exit::{Ended, Exit, Failure};
 use super::filter::FilterArgs;
 use super::list::{self, ReachArgs, Walk};
 use super::output::{Form, Rows};
-use super::replay::{self, ReplayArgs};
 use super::source::Source;
 use super::time::shown;
 use crate::domain::delivery::StateKind;
@@ -27,6 +27,8 @@ pub(super) enum DeadCommand {
     List(DeadListArgs),
     /// Send dead letters again
     Replay(ReplayArgs),
+    /// Put dead letters away that somebody has looked at: they are not sent, and no longer listed here
+    Discard(BulkArgs),
 }
 
 /// Which dead letters to list.
@@ -61,7 +63,8 @@ type Cause = (Option<String>, Option<&'static str>, Option<u16>, Option<String>)
 /// Lists dead letters or sends them again.
 pub(super) async fn dead(context: &Context, command: DeadCommand) -> Ended {
     match command {
-        DeadCommand::Replay(args) => replay::replay(context, args.of_dead_letters()?).await,
+        DeadCommand::Replay(args) => bulk::replay(context, args.of_dead_letters()?).await,
+        DeadCommand::Discard(args) => bulk::discard(context, args, Some(StateKind::Dead)).await,
         DeadCommand::List(args) => {
             let filter = DeliveryFilter { state: Some(StateKind::Dead.name().into()), ..args.filter.filter(&[])? };
             let source = Source::open(context).await?;

@@ -8,7 +8,7 @@ use super::exit::{Exit, Failure};
 use super::time;
 use crate::domain::delivery::StateKind;
 use crate::domain::outcome::Outcome;
-use crate::inspect::DeliveryFilter;
+use crate::inspect::{DeliveryFilter, UnroutedFilter};
 
 /// Conditions on deliveries; all that are given must hold.
 #[derive(Debug, Clone, Default, Args)]
@@ -60,6 +60,18 @@ pub(super) struct FilterArgs {
 }
 
 impl FilterArgs {
+    /// The conditions on unrouted events; those on deliveries are for the caller to refuse.
+    pub(super) fn unrouted(&self) -> UnroutedFilter {
+        UnroutedFilter {
+            affiliate: self.affiliate.clone(),
+            kind: self.kind.clone(),
+            transaction: self.transaction.clone(),
+            click: self.click.clone(),
+            since: self.since,
+            until: self.until,
+        }
+    }
+
     /// The filter that is meant, narrowed to `ids` where there are any.
     ///
     /// # Errors
@@ -84,6 +96,19 @@ impl FilterArgs {
             Err(invalid) => Err(Failure::new(Exit::Usage, "the filter", invalid, "see --help for what can be given")),
         }
     }
+}
+
+/// A filter of unrouted events as the query of their list.
+pub(super) fn unrouted_query(filter: &UnroutedFilter) -> Vec<(&'static str, String)> {
+    let given = [
+        ("affiliate", filter.affiliate.clone()),
+        ("type", filter.kind.clone()),
+        ("transaction", filter.transaction.clone()),
+        ("click", filter.click.clone()),
+        ("since", filter.since.map(|at| at.to_string())),
+        ("until", filter.until.map(|at| at.to_string())),
+    ];
+    given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// A filter as the query of a list.

@@ -1,6 +1,7 @@
-//! `list`: deliveries that meet a filter, page after page.
+//! `list`: deliveries that meet a filter, or events that are unrouted, page after page.
 
 use clap::Args;
+use serde::Serialize;
 
 use super::columns::Column;
 use super::context::Context;
@@ -8,7 +9,8 @@ use super::exit::{Ended, Exit, Failure};
 use super::filter::FilterArgs;
 use super::output::{Form, Rows};
 use super::source::Source;
-use crate::inspect::{DeliveryFilter, DeliverySummary, Direction};
+use super::time::shown;
+use crate::inspect::{DeliveryFilter, DeliverySummary, Direction, Page, UnroutedEvent, UnroutedFilter};
 
 /// Most deliveries asked for at once.
 const PAGE: usize = 1_000;
@@ -21,6 +23,10 @@ pub(super) struct ListArgs {
 
     #[command(flatten)]
     reach: ReachArgs,
+
+    /// List events that are kept unrouted, instead of deliveries
+    #[arg(long, conflicts_with_all = ["postback", "state", "state_reason", "outcome", "http_status", "columns"])]
+    unrouted: bool,
 }
 
 /// How much to list, and how.
@@ -47,8 +53,23 @@ pub(super) struct ReachArgs {
     columns: Vec<Column>,
 }
 
-/// Lists deliveries.
+impl ReachArgs {
+    fn direction(&self) -> Direction {
+        if self.oldest { Direction::Oldest } else { Direction::Newest }
+    }
+
+    fn most(&self) -> usize {
+        if self.all { usize::MAX } else { self.limit }
+    }
+}
+
+/// Lists deliveries, or unrouted events.
 pub(super) async fn list(context: &Context, args: ListArgs) -> Ended {
+    if args.unrouted {
+        let filter = args.filter.unrouted();
+        let source = Source::open(context).await?;
+        return unrouted(context, &source, &filter, args.reach).await;
+    }
     let filter = args.filter.filter(&[])?;
     let source = Source::open(context).await?;
     print(context, &source, &filter, args.reach).await
@@ -56,16 +77,49 @@ pub(super) async fn list(context: &Context, args: ListArgs) -> Ended {
 
 /// Prints the deliveries of a filter.
 pub(super) async fn print(context: &Context, source: &Source, filter: &DeliveryFilter, reach: ReachArgs) -> Ended {
-    let direction = if reach.oldest { Direction::Oldest } else { Direction::Newest };
-    let mut walk = Walk::new(source, filter, direction, if reach.all { usize::MAX } else { reach.limit });
-    walk.cursor = reach.cursor;
-    let columns = if reach.columns.is_empty() { Column::DEFAULT.to_vec() } else { reach.columns };
+    let columns = if reach.columns.is_empty() { Column::DEFAULT.to_vec() } else { reach.columns.clone() };
+    let table = Table {
+        header: columns.iter().map(|column| column.name()).collect(),
+        row: &|delivery: &DeliverySummary| columns.iter().map(|column| column.cell(delivery)).collect(),
+        empty: "no delivery meets the filter",
+    };
+    walk(context, Walk::new(source, filter, reach.direction(), reach.most()), reach.cursor, &table).await
+}
+
+async fn unrouted(context: &Context, source: &Source, filter: &UnroutedFilter, reach: ReachArgs) -> Ended {
+    let table = Table {
+        header: ["event_id", "affiliate", "type", "transaction_id", "status", "source", "accepted_at"].to_vec(),
+        row: &|event: &UnroutedEvent| {
+            let UnroutedEvent { event_id, affiliate, kind, transaction_id, status, source, .. } = event.clone();
+            vec![event_id, affiliate, kind, transaction_id, status, source, shown(event.accepted_at)]
+        },
+        empty: "no event is unrouted, or none meets the filter",
+    };
+    let pages = Unrouted { source, filter, direction: reach.direction() };
+    walk(context, Walk::over(pages, reach.most()), reach.cursor, &table).await
+}
+
+/// How people are shown what is listed.
+struct Table<'t, T> {
+    header: Vec<&'static str>,
+    row: &'t dyn Fn(&T) -> Vec<String>,
+    /// What is said where there is nothing.
+    empty: &'static str,
+}
+
+async fn walk<P: Pages>(
+    context: &Context,
+    mut walk: Walk<P>,
+    cursor: Option<String>,
+    table: &Table<'_, P::Item>,
+) -> Ended {
+    walk.cursor = cursor;
     match context.output.form() {
-        Form::People => print_tables(context, walk, &columns).await?,
+        Form::People => print_tables(context, walk, table).await?,
         Form::Json => print_document(context, walk).await?,
         Form::Ndjson => {
             while let Some(page) = walk.next().await? {
-                page.iter().try_for_each(|delivery| context.output.document(delivery))?;
+                page.iter().try_for_each(|item| context.output.document(item))?;
             }
             say_more(context, walk.cursor.as_deref());
         }
@@ -74,35 +128,39 @@ pub(super) async fn print(context: &Context, source: &Source, filter: &DeliveryF
 }
 
 /// A table a page, so that a long list needs no more memory than a short one.
-async fn print_tables(context: &Context, mut walk: Walk<'_>, columns: &[Column]) -> Result<(), Failure> {
+async fn print_tables<P: Pages>(
+    context: &Context,
+    mut walk: Walk<P>,
+    table: &Table<'_, P::Item>,
+) -> Result<(), Failure> {
     let mut any = false;
     while let Some(page) = walk.next().await? {
         if page.is_empty() {
             continue;
         }
         any = true;
-        let mut rows = Rows::new(columns.iter().map(|column| column.name()).collect());
-        for delivery in &page {
-            rows.push(columns.iter().map(|column| column.cell(delivery)).collect());
+        let mut rows = Rows::new(table.header.clone());
+        for item in &page {
+            rows.push((table.row)(item));
         }
         context.output.table(rows)?;
     }
     if !any {
-        context.output.say("no delivery meets the filter");
+        context.output.say(table.empty);
     }
     say_more(context, walk.cursor.as_deref());
     Ok(())
 }
 
 /// The same document as the API's page, written as it comes.
-async fn print_document(context: &Context, mut walk: Walk<'_>) -> Result<(), Failure> {
+async fn print_document<P: Pages>(context: &Context, mut walk: Walk<P>) -> Result<(), Failure> {
     let output = &context.output;
     let unwritable = |error: serde_json::Error| Failure::new(Exit::Error, "writing JSON", error, "");
     output.raw(b"{\"items\": [")?;
     let mut divider = "\n";
     while let Some(page) = walk.next().await? {
-        for delivery in &page {
-            let text = serde_json::to_string(delivery).map_err(unwritable)?;
+        for item in &page {
+            let text = serde_json::to_string(item).map_err(unwritable)?;
             output.raw(format!("{divider}{text}").as_bytes())?;
             divider = ",\n";
         }
@@ -117,30 +175,73 @@ fn say_more(context: &Context, cursor: Option<&str>) {
     }
 }
 
-/// Walks over the pages of a list.
-pub(super) struct Walk<'a> {
+/// Something that is listed in pages.
+pub(super) trait Pages {
+    /// What is on them.
+    type Item: Serialize;
+
+    /// The page behind a cursor.
+    async fn page(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Self::Item>, Failure>;
+}
+
+/// The deliveries of a filter.
+pub(super) struct Deliveries<'a> {
     source: &'a Source,
     filter: &'a DeliveryFilter,
     direction: Direction,
+}
+
+impl Pages for Deliveries<'_> {
+    type Item = DeliverySummary;
+
+    async fn page(&self, cursor: Option<&str>, limit: usize) -> Result<Page<DeliverySummary>, Failure> {
+        self.source.list(self.filter, self.direction, cursor, limit).await
+    }
+}
+
+/// The unrouted events of a filter.
+struct Unrouted<'a> {
+    source: &'a Source,
+    filter: &'a UnroutedFilter,
+    direction: Direction,
+}
+
+impl Pages for Unrouted<'_> {
+    type Item = UnroutedEvent;
+
+    async fn page(&self, cursor: Option<&str>, limit: usize) -> Result<Page<UnroutedEvent>, Failure> {
+        self.source.unrouted(self.filter, self.direction, cursor, limit).await
+    }
+}
+
+/// Walks over the pages of a list.
+pub(super) struct Walk<P> {
+    pages: P,
     left: usize,
     /// Where the next page begins.
     cursor: Option<String>,
     ended: bool,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> Walk<Deliveries<'a>> {
     /// A walk over at most `most` deliveries.
     pub(super) fn new(source: &'a Source, filter: &'a DeliveryFilter, direction: Direction, most: usize) -> Self {
-        Self { source, filter, direction, left: most, cursor: None, ended: false }
+        Self::over(Deliveries { source, filter, direction }, most)
+    }
+}
+
+impl<P: Pages> Walk<P> {
+    fn over(pages: P, most: usize) -> Self {
+        Self { pages, left: most, cursor: None, ended: false }
     }
 
     /// The next page, which may be empty; `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<DeliverySummary>>, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<P::Item>>, Failure> {
         if self.ended || self.left == 0 {
             return Ok(None);
         }
         let limit = self.left.min(PAGE);
-        let page = self.source.list(self.filter, self.direction, self.cursor.as_deref(), limit).await?;
+        let page = self.pages.page(self.cursor.as_deref(), limit).await?;
         self.left = self.left.saturating_sub(page.items.len());
         self.ended = page.next_cursor.is_none();
         self.cursor = page.next_cursor;

@@ -6,6 +6,7 @@
 
 mod affiliate;
 mod bench;
+mod bulk;
 mod check;
 mod client;
 mod columns;
@@ -22,8 +23,6 @@ mod orders;
 mod output;
 mod problem;
 mod receiver;
-mod replay;
-mod replays;
 mod run;
 mod shell;
 mod show;
@@ -31,6 +30,7 @@ mod source;
 mod stats;
 mod store;
 mod time;
+mod watch;
 
 #[cfg(test)]
 mod fixtures;
@@ -88,10 +88,12 @@ enum Command {
     #[command(subcommand)]
     Dead(dead::DeadCommand),
     /// Send deliveries again
-    Replay(replay::ReplayArgs),
-    /// List, watch and stop replays
+    Replay(bulk::ReplayArgs),
+    /// Put dead or held deliveries away: they are not sent, and no longer listed for a person to look at
+    Discard(bulk::BulkArgs),
+    /// List, watch, pause, resume and stop bulk orders
     #[command(subcommand)]
-    Replays(replays::ReplaysCommand),
+    Orders(watch::OrdersCommand),
     /// Do not send deliveries after all
     Cancel(orders::OrderArgs),
     /// Let deliveries wait for a person
@@ -155,8 +157,9 @@ async fn carry_out(context: &Context, command: Command) -> Ended {
         Command::Show(args) => show::show(context, args).await,
         Command::Stats => stats::stats(context).await,
         Command::Dead(command) => dead::dead(context, command).await,
-        Command::Replay(args) => replay::replay(context, args).await,
-        Command::Replays(command) => replays::replays(context, command).await,
+        Command::Replay(args) => bulk::replay(context, args).await,
+        Command::Discard(args) => bulk::discard(context, args, None).await,
+        Command::Orders(command) => watch::orders(context, command).await,
         Command::Cancel(args) => orders::cancel(context, args).await,
         Command::Hold(args) => orders::hold(context, args).await,
         Command::Release(args) => orders::release(context, args).await,

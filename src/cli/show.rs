@@ -111,6 +111,9 @@ fn describe(detail: &DeliveryDetail, bodies: bool) -> String {
         delivery.spent,
     );
     let _ = writeln!(text, "\n{}  accepted", shown(delivery.accepted_at));
+    if detail.earlier_entries > 0 {
+        let _ = writeln!(text, "… {} earlier entries of its history are not shown", detail.earlier_entries);
+    }
     for entry in &detail.history {
         describe_entry(&mut text, entry, bodies);
     }

@@ -12,7 +12,9 @@ use super::exit::{Exit, Failure};
 use super::show::EventDetail;
 use super::store::Store;
 use crate::domain::id::{DeliveryId, EventId};
-use crate::inspect::{DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, Page, Stats};
+use crate::inspect::{
+    DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, Page, Stats, UnroutedEvent, UnroutedFilter,
+};
 
 /// Where reads come from.
 pub(super) enum Source {
@@ -55,13 +57,26 @@ impl Source {
         match self {
             Self::Store(store) => store.list(filter, direction, cursor, limit),
             Self::Daemon(client) => {
-                let mut query = super::filter::query(filter);
-                if direction == Direction::Oldest {
-                    query.push(("direction", "oldest".into()));
-                }
-                query.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
-                query.push(("limit", limit.to_string()));
+                let query = paged(super::filter::query(filter), direction, cursor, limit);
                 client.get(&["v1", "deliveries"], &query).await.map_err(|error| error.failing("listing deliveries"))
+            }
+        }
+    }
+
+    /// A page of unrouted events.
+    pub(super) async fn unrouted(
+        &self,
+        filter: &UnroutedFilter,
+        direction: Direction,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<UnroutedEvent>, Failure> {
+        match self {
+            Self::Store(store) => store.unrouted(filter, direction, cursor, limit),
+            Self::Daemon(client) => {
+                let query = paged(super::filter::unrouted_query(filter), direction, cursor, limit);
+                let answer = client.get(&["v1", "events", "unrouted"], &query).await;
+                answer.map_err(|error| error.failing("listing unrouted events"))
             }
         }
     }
@@ -91,6 +106,17 @@ impl Source {
             }
         }
     }
+}
+
+type Query = Vec<(&'static str, String)>;
+
+fn paged(mut query: Query, direction: Direction, cursor: Option<&str>, limit: usize) -> Query {
+    if direction == Direction::Oldest {
+        query.push(("direction", "oldest".into()));
+    }
+    query.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
+    query.push(("limit", limit.to_string()));
+    query
 }
 
 fn nothing_there(endpoint: &Endpoint, outbox: &Path, why: &str) -> Failure {

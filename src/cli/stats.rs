@@ -54,7 +54,7 @@ fn print(context: &Context, stats: &Stats) -> Result<(), Failure> {
         "other",
         "oldest_due",
         "breaker",
-        "paused",
+        "remark",
     ];
     let mut rows = Rows::new(header);
     for affiliate in &stats.affiliates {
@@ -68,7 +68,9 @@ fn print(context: &Context, stats: &Stats) -> Result<(), Failure> {
 fn row(affiliate: &AffiliateStats, postback: &PostbackStats) -> Vec<String> {
     let counts = &postback.deliveries;
     let open = StateKind::ALL.into_iter().filter(|kind| !kind.is_settled()).map(|kind| of(counts, kind)).sum::<u64>();
-    let paused = postback.paused.as_ref().map(|pause| format!("by {}: {}", pause.by, pause.reason));
+    let paused = postback.paused.as_ref().map(|pause| format!("paused by {}: {}", pause.by, pause.reason));
+    let flagged =
+        postback.misconfigured.as_ref().map(|flag| format!("misconfigured, see {}: {}", flag.delivery, flag.rule));
     vec![
         affiliate.affiliate.clone(),
         postback.postback.clone(),
@@ -81,7 +83,7 @@ fn row(affiliate: &AffiliateStats, postback: &PostbackStats) -> Vec<String> {
         (of(counts, StateKind::Cancelled) + of(counts, StateKind::Superseded)).to_string(),
         affiliate.oldest_due.map(shown).unwrap_or_default(),
         affiliate.breaker.clone().unwrap_or_default(),
-        paused.unwrap_or_default(),
+        paused.into_iter().chain(flagged).collect::<Vec<_>>().join("; "),
     ]
 }
 

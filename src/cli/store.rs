@@ -10,7 +10,10 @@ use std::sync::Arc;
 use super::exit::{Exit, Failure, with_causes};
 use super::show::EventDetail;
 use crate::domain::id::{DeliveryId, EventId};
-use crate::inspect::{self, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, ListError, Page, Stats};
+use crate::inspect::{
+    self, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, ListError, Onlooker, Page, Stats, UnroutedEvent,
+    UnroutedFilter,
+};
 use crate::ops::clock::{Clock, SystemClock};
 use crate::outbox::{EngineError, Outbox, OutboxError, Reader, SledEngine};
 
@@ -65,10 +68,18 @@ impl Store {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page<DeliverySummary>, Failure> {
-        inspect::list(&self.reader, filter, direction, cursor, limit, &|_| false).map_err(|error| match error {
-            ListError::Filter(invalid) => Failure::new(Exit::Usage, "the filter", invalid, "postbackd list --help"),
-            ListError::Outbox(error) => broken(&error),
-        })
+        inspect::list(&self.reader, filter, direction, cursor, limit, &Onlooker::OFFLINE).map_err(unlisted)
+    }
+
+    /// A page of unrouted events.
+    pub(super) fn unrouted(
+        &self,
+        filter: &UnroutedFilter,
+        direction: Direction,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<UnroutedEvent>, Failure> {
+        inspect::unrouted(&self.reader, filter, direction, cursor, limit).map_err(unlisted)
     }
 
     /// A delivery in detail.
@@ -97,6 +108,13 @@ impl Store {
     /// The state of everything.
     pub(super) fn stats(&self) -> Result<Stats, Failure> {
         inspect::stats(&self.reader, SystemClock.now()).map_err(|error| broken(&error))
+    }
+}
+
+fn unlisted(error: ListError) -> Failure {
+    match error {
+        ListError::Filter(invalid) => Failure::new(Exit::Usage, "the filter", invalid, "postbackd list --help"),
+        ListError::Outbox(error) => broken(&error),
     }
 }
 

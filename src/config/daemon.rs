@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::item::{Item, quoted};
 use super::problem::Weight;
+use super::quantity;
 use super::section::Section;
 use super::settings::{
     ApiSettings, DispatchSettings, EgressSettings, EngineKind, IngestSettings, LogFormat, LogSettings, OutboxSettings,
@@ -96,7 +97,14 @@ fn outbox(section: Option<Section<'_>>, base: &Path) -> OutboxSettings {
 }
 
 fn api<'a>(root: &mut Section<'a>, base: &Path, narrowed: &mut Vec<(AffiliateId, Item<'a>)>) -> ApiSettings {
-    let mut settings = ApiSettings { listen: None, socket: None, tokens: Vec::new(), socket_users: Vec::new() };
+    let mut settings = ApiSettings {
+        listen: None,
+        socket: None,
+        max_connections: 1024,
+        stalled_after: Duration::from_secs(30),
+        tokens: Vec::new(),
+        socket_users: Vec::new(),
+    };
     let Some(mut section) = root.section("api") else {
         root.spot("api").add(
             Weight::Warning,
@@ -122,6 +130,9 @@ fn api<'a>(root: &mut Section<'a>, base: &Path, narrowed: &mut Vec<(AffiliateId,
         let message = "has neither listen nor socket: nobody can reach the daemon";
         section.spot("").add(Weight::Warning, message, "set at least one of them");
     }
+    set(&mut settings.max_connections, section.get("max_connections").and_then(|item| count(&item, 1..=65_536)));
+    let bounds = Duration::from_secs(1)..=Duration::from_mins(10);
+    set(&mut settings.stalled_after, section.get("stalled_after").and_then(|item| item.duration(bounds)));
     let mut names = BTreeMap::new();
     for token in section.sections("token") {
         settings.tokens.extend(self::token(token, &mut names, narrowed));
@@ -211,13 +222,26 @@ fn socket_user(mut section: Section<'_>, seen: &mut BTreeSet<u32>) -> Option<Soc
 }
 
 fn ingest(section: Option<Section<'_>>) -> IngestSettings {
-    let mut settings =
-        IngestSettings { unknown_affiliate: UnknownAffiliate::Refuse, max_batch: 1000, max_body: 8 * MIB };
+    let mut settings = IngestSettings {
+        unknown_affiliate: UnknownAffiliate::Refuse,
+        max_batch: 1000,
+        max_body: 8 * MIB,
+        max_buffered: 64 * MIB,
+    };
     let Some(mut section) = section else { return settings };
     let choices = [("refuse", UnknownAffiliate::Refuse), ("accept", UnknownAffiliate::Accept)];
     set(&mut settings.unknown_affiliate, section.get("unknown_affiliate").and_then(|item| item.choose(&choices)));
     set(&mut settings.max_batch, section.get("max_batch").and_then(|item| count(&item, 1..=10_000)));
     set(&mut settings.max_body, section.get("max_body").and_then(|item| item.size(16 << 10..=64 * MIB)));
+    if let Some(item) = section.get("max_buffered")
+        && let Some(size) = item.size(16 << 10..=16 * GIB)
+    {
+        if size < settings.max_body {
+            let body = quantity::show_size(settings.max_body);
+            item.fault(format!("is less than max_body, which is {body}"), format!("use {body} or more"));
+        }
+        settings.max_buffered = size;
+    }
     section.finish();
     settings
 }

@@ -6,7 +6,9 @@ use super::item::{Item, quoted};
 use super::json;
 use super::problem::Weight;
 use super::section::Section;
-use crate::domain::outcome::{Conditions, JsonCondition, ResponseRule, StatusRange, Verdict};
+use crate::domain::outcome::{
+    Conditions, Expectation, JsonCondition, ResponseRule, StatusRange, Verdict, XmlCondition,
+};
 
 /// Most rules of a postback.
 const MAX_RULES: usize = 64;
@@ -66,10 +68,19 @@ fn conditions(mut section: Section<'_>) -> Conditions {
             };
             built.map_err(failed).ok()
         }),
-        json: section.read("json", |item| json_condition(item.section()?)),
+        json: section.read("json", |item| all_of(item, json_condition)).unwrap_or_default(),
+        xml: section.read("xml", |item| all_of(item, xml_condition)).unwrap_or_default(),
     };
     section.finish();
     conditions
+}
+
+/// Reads one table, or a list of tables of which all must hold.
+fn all_of<'a, T>(item: &Item<'a>, read: impl Fn(Section<'a>) -> Option<T>) -> Option<Vec<T>> {
+    if item.value.get_ref().is_array() {
+        return item.filled_list()?.iter().map(|entry| read(entry.section()?)).collect();
+    }
+    read(item.section()?).map(|condition| vec![condition])
 }
 
 fn json_condition(mut section: Section<'_>) -> Option<JsonCondition> {
@@ -80,7 +91,47 @@ fn json_condition(mut section: Section<'_>) -> Option<JsonCondition> {
         };
         item.parsed(parse, "begin with a slash, such as \"/code\" or \"/errors/0/name\"")
     });
-    let equals = section.read("equals", |item| json::value(item));
+    let expected = expectation(&mut section, json::value);
     section.finish();
-    Some(JsonCondition { pointer: pointer?, equals })
+    Some(JsonCondition { pointer: pointer?, expected: expected? })
+}
+
+fn xml_condition(mut section: Section<'_>) -> Option<XmlCondition> {
+    let tag = section.require("tag", "write a tag's name, such as \"bad\"").and_then(|item| {
+        let parse = |text: &str| {
+            let fine = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || "<>/&\"'=".contains(c));
+            fine.then(|| text.to_owned()).ok_or("is not a tag's name")
+        };
+        item.parsed(parse, "write it without brackets, such as \"bad\"")
+    });
+    let text = |item: &Item<'_>| item.text().map(|text| text.trim().to_owned());
+    let expected = expectation(&mut section, text);
+    section.finish();
+    Some(XmlCondition { tag: tag?, expected: expected? })
+}
+
+/// The keys by which a condition says what it expects; without any, that there is something.
+pub(super) const EXPECTATIONS: [&str; 4] = ["equals", "not_equals", "one_of", "absent"];
+
+/// Reads what is expected of a value: at most one of [`EXPECTATIONS`].
+fn expectation<'a, T>(section: &mut Section<'a>, value: impl Fn(&Item<'a>) -> Option<T>) -> Option<Expectation<T>> {
+    let given: Vec<_> = EXPECTATIONS.into_iter().filter(|key| section.has(key)).collect();
+    if let [_, second, ..] = given.as_slice() {
+        let message = format!("has {} at once", given.join(" and "));
+        section.locate(second).add(Weight::Error, message, "keep one of them");
+    }
+    let [equals, not_equals, one_of, absent] = EXPECTATIONS.map(|key| section.get(key));
+    match (equals, not_equals, one_of, absent) {
+        (None, None, None, None) => Some(Expectation::Present),
+        (Some(item), None, None, None) => value(&item).map(|value| Expectation::OneOf(vec![value])),
+        (None, Some(item), None, None) => value(&item).map(Expectation::Not),
+        (None, None, Some(item), None) => {
+            let values: Option<Vec<_>> = item.filled_list()?.iter().map(value).collect();
+            values.map(Expectation::OneOf)
+        }
+        (None, None, None, Some(item)) => {
+            Some(if item.boolean()? { Expectation::Absent } else { Expectation::Present })
+        }
+        _ => None,
+    }
 }

@@ -71,6 +71,10 @@ pub struct ApiSettings {
     pub listen: Option<SocketAddr>,
     /// The Unix socket.
     pub socket: Option<PathBuf>,
+    /// Most connections that are open at once, on the TCP address and on the socket each.
+    pub max_connections: usize,
+    /// How long a connection may take to send the head of its first or next request, or take nothing of an answer.
+    pub stalled_after: Duration,
     /// Who holds a bearer token.
     pub tokens: Vec<Token>,
     /// Who is known on the Unix socket, beside root and the daemon's own user, who may do everything.
@@ -138,6 +142,8 @@ pub struct IngestSettings {
     pub max_batch: usize,
     /// Most bytes of a request's body.
     pub max_body: u64,
+    /// Most bytes of bodies that are held in memory at once, until their events are durable.
+    pub max_buffered: u64,
 }
 
 /// What happens to an event whose affiliate is unknown.

@@ -119,23 +119,23 @@ fn place(item: &Item<'_>) -> Option<(PlaceSource, Output)> {
     let query = section.get("query");
     let header = section.get("header");
     let template = section.get("template");
+    let repeat = section.get("repeat");
     let outputs = Output::ALL.map(|output| (output.name(), output));
     let output = section.read("encoding", |item| item.choose(&outputs)).unwrap_or_default();
     section.finish();
     let place = match (query, header) {
         (Some(query), None) => {
-            if let Some(template) = template {
-                template.fault("goes only with a header", "remove it");
+            for item in [template, repeat].into_iter().flatten() {
+                item.fault("goes only with a header", "remove it");
             }
             PlaceSource::Query(query.filled_text()?.into())
         }
         (None, Some(header)) => {
-            let value = template.map(|item| item.filled_text());
-            let value = match value {
-                Some(text) => Some(text?.to_owned()),
-                None => None,
+            let text = |item: Option<Item<'_>>| match item.map(|item| item.filled_text().map(str::to_owned)) {
+                Some(text) => text.map(Some),
+                None => Some(None),
             };
-            PlaceSource::Header { name: header.filled_text()?.into(), value }
+            PlaceSource::Header { name: header.filled_text()?.into(), value: text(template)?, repeat: text(repeat)? }
         }
         (Some(_), Some(_)) => {
             item.fault("names both query and header", "keep one of them");

@@ -15,7 +15,7 @@ use crate::domain::postback::Postback;
 use crate::domain::record::{self, AttemptRecord, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, RecordedResponse, Timings};
 use crate::domain::request::{Mask, PreparedRequest};
 use crate::domain::retry::{LEAST_LOCAL, parse_retry_after};
-use crate::domain::template::Scope;
+use crate::domain::template::{RenderError, Scope};
 use crate::domain::timestamp::to_micros;
 use crate::ops::clock::{SharedClock, monotonic};
 use crate::ops::random;
@@ -115,7 +115,7 @@ impl Attempter {
         let pause = (judgement.outcome == Outcome::Gone).then(|| Pause {
             at,
             by: "postbackd".into(),
-            reason: "the receiver answered that the postback is gone (410)".into(),
+            reason: format!("the receiver answered that the postback is gone ({})", judgement.rule),
         });
         note.delivery = self.outbox.settle(Settlement { lease, attempt: record, conclusion, at, pause }).await?;
         log(&note, &rule, error.as_deref());
@@ -141,7 +141,7 @@ impl Attempter {
         };
         let request = match render(lease, postback, number, started_at) {
             Ok(request) => request,
-            Err(error) => return failed(blank, Failure::Unrenderable, error),
+            Err(error) => return failed(blank, outcome::failure_to_render(&error), error.to_string()),
         };
         let blank =
             AttemptRecord { request: Some(request.record.clone().capped()), digest: Some(request.digest), ..blank };
@@ -188,7 +188,7 @@ fn kept_rule(judgement: &Judgement, mask: &Mask) -> String {
     rule
 }
 
-fn render(lease: &Lease, postback: &Postback, number: u32, at: Timestamp) -> Result<PreparedRequest, String> {
+fn render(lease: &Lease, postback: &Postback, number: u32, at: Timestamp) -> Result<PreparedRequest, RenderError> {
     let nonce = random::nonce();
     let scope = Scope {
         event: &lease.record().event,
@@ -200,7 +200,7 @@ fn render(lease: &Lease, postback: &Postback, number: u32, at: Timestamp) -> Res
         original: lease.original(),
         secrets: &postback.secrets,
     };
-    postback.request.render(&scope).map_err(|error| error.to_string())
+    postback.request.render(&scope)
 }
 
 fn failed(blank: AttemptRecord, failure: Failure, mut error: String) -> Made {

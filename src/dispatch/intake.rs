@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::dispatcher::Routing;
 use crate::domain::dictionary::Dictionary;
-use crate::domain::event::{Event, Fault, FaultCode, Rules};
+use crate::domain::event::{Event, Fault, Rules};
 use crate::domain::id::AffiliateId;
 use crate::domain::plan;
 use crate::ops::clock::SharedClock;
@@ -58,16 +59,19 @@ impl Intake {
 
     /// Checks and stores events, each by itself; answers in their order once all that is stored is durable.
     ///
+    /// What is `held` is given back once that is so, also where the caller does not wait for it.
+    ///
     /// # Errors
     /// When the outbox takes none of them: it is overloaded, full or has stopped.
     pub async fn ingest(
         &self,
-        events: Vec<Result<Value, Fault>>,
+        events: impl IntoIterator<Item = Result<Value, Fault>>,
         producer: &Producer,
         rules: &IntakeRules,
+        held: Vec<OwnedSemaphorePermit>,
     ) -> Result<Vec<Answer>, OutboxError> {
-        let mut requests = Vec::with_capacity(events.len());
-        let mut answers = Vec::with_capacity(events.len());
+        let mut requests = Vec::new();
+        let mut answers = Vec::new();
         for json in events {
             match json.map_err(|fault| vec![fault]).and_then(|json| self.request(&json, producer, rules)) {
                 Ok(request) => {
@@ -77,7 +81,7 @@ impl Intake {
                 Err(faults) => answers.push(Some(Answer::Invalid(faults))),
             }
         }
-        let stored = if requests.is_empty() { Vec::new() } else { self.outbox.accept(requests).await? };
+        let stored = if requests.is_empty() { Vec::new() } else { self.outbox.accept_holding(requests, held).await? };
         let mut stored = stored.into_iter().map(|result| match result {
             Ok(ingested) => Answer::Ingested(ingested),
             Err(error) => Answer::Failed(error),
@@ -88,17 +92,14 @@ impl Intake {
 
     fn request(&self, json: &Value, producer: &Producer, rules: &IntakeRules) -> Result<AcceptRequest, Vec<Fault>> {
         let affiliates = &rules.routing.affiliates;
-        let knows_affiliate = |id: &AffiliateId| rules.accept_unknown_affiliates || affiliates.contains_key(id);
+        // An affiliate that the producer is not for is as unknown to him as one that is not there.
+        let knows_affiliate = |id: &AffiliateId| {
+            producer.affiliates.as_ref().is_none_or(|allowed| allowed.contains(id))
+                && (rules.accept_unknown_affiliates || affiliates.contains_key(id))
+        };
         let now = self.clock.now();
         let event =
             Event::parse(json, Rules { dictionary: &rules.dictionary, knows_affiliate: &knows_affiliate, now })?;
-        if producer.affiliates.as_ref().is_some_and(|allowed| !allowed.contains(&event.affiliate_id)) {
-            return Err(vec![Fault {
-                pointer: "/affiliate_id".into(),
-                code: FaultCode::UnknownAffiliate,
-                detail: format!("the token {:?} is not for this affiliate", producer.name),
-            }]);
-        }
         let plan = planned(&event, rules);
         let occurred_at_given = json.get("occurred_at").is_some_and(|at| !at.is_null());
         let click_dedupe = rules.dictionary.rule(&event.kind).and_then(|rule| rule.click_dedupe);

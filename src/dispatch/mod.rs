@@ -5,15 +5,15 @@
 
 mod attempt;
 mod breaker;
+mod bulk;
 mod dispatcher;
 mod intake;
-mod replay;
 mod scheduler;
 mod window;
 
 pub use attempt::AttemptNote;
 pub use breaker::Breaker;
+pub use bulk::{BulkError, BulkOrders, BulkRequest, BulkView, MAX_DELIVERIES, Named};
 pub use dispatcher::{AffiliateStatus, Dispatch, Parts, Routing, start};
 pub use intake::{Answer, Intake, IntakeRules, Producer, planned};
-pub use replay::{MAX_DELIVERIES, Refusal, ReplayRequest, ReplayState, ReplayView, Replays, Targets};
 pub use scheduler::{Ended, Route, Scheduler, Step};

@@ -121,6 +121,8 @@ pub enum CancelReason {
     Operator,
     /// It was reversed before it was ever sent.
     ReversedUnsent,
+    /// It had been given up on, or was held, and an operator has looked at it.
+    Discarded,
 }
 
 /// The kinds of state, for counting, filtering and listing.
@@ -261,6 +263,7 @@ impl CancelReason {
         match self {
             Self::Operator => "operator",
             Self::ReversedUnsent => "reversed_unsent",
+            Self::Discarded => "discarded",
         }
     }
 }
@@ -364,6 +367,7 @@ impl Change {
             Self::Free { .. } => "be freed",
             Self::Queue => "be queued",
             Self::Hold(_) => "be held",
+            Self::Cancel(CancelReason::Discarded) => "be discarded",
             Self::Cancel(_) => "be cancelled",
             Self::Supersede { .. } => "be superseded",
             Self::Release(_) => "be released",
@@ -398,6 +402,7 @@ impl Delivery {
                     || (self.is_held_for_its_original() && self.state != State::Held { reason })
             }
             Change::Supersede { .. } => matches!(from, K::Scheduled | K::Waiting),
+            Change::Cancel(CancelReason::Discarded) => matches!(from, K::Dead | K::Held),
             Change::Cancel(_) => matches!(from, K::Scheduled | K::Waiting | K::Held),
             Change::Release(_) | Change::ConfirmDelivered => matches!(from, K::Held),
             Change::Replay { force, .. } => match from {
@@ -481,7 +486,7 @@ mod tests {
     #[test]
     fn the_whole_transition_table() {
         let out = Destination::Schedule { due: at(5) };
-        let table: [(Change, &str); 15] = [
+        let table: [(Change, &str); 16] = [
             (Change::Start { at: at(2) }, "s"),
             (Change::Settle(Conclusion::Delivered(DeliveredHow::Accepted)), "i"),
             (Change::Settle(Conclusion::Dead(DeadReason::Rejected)), "i"),
@@ -492,6 +497,7 @@ mod tests {
             (Change::Queue, "o"),
             (Change::Hold(HoldReason::Operator), "swo"),
             (Change::Cancel(CancelReason::Operator), "swho"),
+            (Change::Cancel(CancelReason::Discarded), "xho"),
             (Change::Supersede { by: EventId::from_u64(7) }, "sw"),
             (Change::Release(out), "ho"),
             (Change::ConfirmDelivered, "ho"),

@@ -120,6 +120,54 @@ impl FromStr for DeliveryId {
     }
 }
 
+/// Names one bulk order: microseconds since 1970 when it was given, made unique and strictly rising.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BulkId(u64);
+
+impl BulkId {
+    /// Makes an id of its number.
+    pub fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The id's number, in the order in which orders were given.
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for BulkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ord_{}", encode(u128::from(self.0), EVENT_DIGITS))
+    }
+}
+
+impl FromStr for BulkId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let digits = text.strip_prefix("ord_").ok_or(InvalidId::Prefix("ord_"))?;
+        let number = decode(digits, EVENT_DIGITS)?;
+        u64::try_from(number).map(Self).map_err(|_| InvalidId::Digits(EVENT_DIGITS))
+    }
+}
+
+impl Serialize for BulkId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+    }
+}
+
+impl<'de> Deserialize<'de> for BulkId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            return text.parse().map_err(serde::de::Error::custom);
+        }
+        u64::deserialize(deserializer).map(Self)
+    }
+}
+
 fn encode(mut number: u128, digits: usize) -> String {
     let mut text = vec![b'0'; digits];
     for digit in text.iter_mut().rev() {

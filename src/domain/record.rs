@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::delivery::Delivery;
-use super::id::EventId;
+use super::id::{BulkId, EventId};
 use super::outcome::Outcome;
 use super::request::RecordedRequest;
 
@@ -71,6 +71,8 @@ pub struct OrderRecord {
     pub by: String,
     /// Why, in his words.
     pub reason: String,
+    /// The bulk order that it was part of.
+    pub bulk: Option<BulkId>,
 }
 
 /// Kinds of orders.
@@ -87,6 +89,8 @@ pub enum OrderKind {
     Release,
     /// It has arrived.
     ConfirmDelivered,
+    /// It is not sent any more, and no longer listed for a person to look at.
+    Discard,
 }
 
 impl OrderKind {
@@ -98,6 +102,7 @@ impl OrderKind {
             Self::Hold => "hold",
             Self::Release => "release",
             Self::ConfirmDelivered => "confirm_delivered",
+            Self::Discard => "discard",
         }
     }
 }

@@ -85,7 +85,7 @@ pub(super) struct Checked {
     pub(super) filter: DeliveryFilter,
 }
 
-fn parsed<T, E: std::fmt::Display>(
+pub(super) fn parsed<T, E: std::fmt::Display>(
     field: &'static str,
     value: Option<&String>,
     parse: impl FnOnce(&str) -> Result<T, E>,
@@ -133,7 +133,33 @@ impl DeliveryFilter {
     }
 }
 
+/// States whose deliveries stand in an index of each postback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// Dead letters.
+    Dead,
+    /// Held deliveries.
+    Held,
+}
+
 impl Checked {
+    /// The index that finds all that is meant, where one of them does and nothing narrower is given.
+    pub(super) fn listed(&self) -> Option<Listed> {
+        if !self.ids.is_empty() || self.transaction.is_some() || self.click.is_some() {
+            return None;
+        }
+        match self.state? {
+            StateKind::Dead => Some(Listed::Dead),
+            StateKind::Held => Some(Listed::Held),
+            StateKind::Scheduled
+            | StateKind::Waiting
+            | StateKind::InFlight
+            | StateKind::Delivered
+            | StateKind::Cancelled
+            | StateKind::Superseded => None,
+        }
+    }
+
     pub(super) fn matches(&self, summary: &DeliverySummary) -> bool {
         let wanted = &self.filter;
         let same = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);

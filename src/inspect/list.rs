@@ -7,14 +7,18 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::filter::{Checked, DeliveryFilter, Direction, InvalidFilter};
+use super::cursor::{Cursor, invalid};
+use super::filter::{Checked, DeliveryFilter, Direction, InvalidFilter, Listed};
 use super::views::{DeliveryDetail, DeliverySummary, HistoryEntryView};
 use crate::domain::delivery::StateKind;
 use crate::domain::id::{DeliveryId, EventId};
-use crate::outbox::{EventRecord, OutboxError, Reader, Scan, Walk};
+use crate::outbox::{EventRecord, OutboxError, PostbackNo, Reader, Scan, Walk};
+
+/// A delivery that a walk comes by, with its event.
+type Found = Result<(DeliveryId, Arc<EventRecord>), OutboxError>;
 
 /// Most deliveries looked at for one page.
-const MAX_LOOKED_AT: usize = 20_000;
+pub(super) const MAX_LOOKED_AT: usize = 20_000;
 /// Most deliveries of one page.
 pub(crate) const MAX_PAGE: usize = 1_000;
 /// Most entries shown of a delivery's history.
@@ -40,7 +44,22 @@ pub enum ListError {
     Outbox(#[from] OutboxError),
 }
 
-/// A page of the deliveries that meet a filter. `in_flight` tells whether a delivery is being sent just now.
+/// Who looks, and what he sees beside the store.
+#[allow(missing_debug_implementations, reason = "functions have nothing to show")]
+pub struct Onlooker<'a> {
+    /// Whether a delivery is being sent just now.
+    pub in_flight: &'a dyn Fn(DeliveryId) -> bool,
+    /// Whether he may see what an affiliate is told. Who may not see all of them must name one, a transaction or a
+    /// click in the filter.
+    pub sees: &'a dyn Fn(&str) -> bool,
+}
+
+impl Onlooker<'_> {
+    /// Somebody who sees everything in the store of a daemon that is down.
+    pub const OFFLINE: Onlooker<'static> = Onlooker { in_flight: &|_| false, sees: &|_| true };
+}
+
+/// A page of the deliveries that meet a filter.
 ///
 /// # Errors
 /// When the filter or the cursor is not well-formed, or the store cannot be read.
@@ -50,28 +69,27 @@ pub fn list(
     direction: Direction,
     cursor: Option<&str>,
     limit: usize,
-    in_flight: &dyn Fn(DeliveryId) -> bool,
+    onlooker: &Onlooker<'_>,
 ) -> Result<Page<DeliverySummary>, ListError> {
     let checked = filter.check()?;
-    let after = cursor.map(str::parse::<DeliveryId>).transpose().map_err(|why| InvalidFilter {
-        field: "cursor",
-        value: cursor.unwrap_or_default().into(),
-        why: why.to_string(),
-    })?;
+    let after = cursor.map(Cursor::parse).transpose()?;
     let limit = limit.clamp(1, MAX_PAGE);
     let mut items = Vec::new();
     let mut last = None;
-    for (looked_at, found) in source(reader, &checked, direction, after)?.enumerate() {
+    // What he may not see is left out before pages are made: a cursor would give it away.
+    let seen = |found: &Found| found.as_ref().map_or(true, |(id, record)| visible(reader, onlooker, *id, record));
+    for (looked_at, found) in source(reader, &checked, direction, after)?.filter(seen).enumerate() {
         let (id, record) = found?;
         if items.len() == limit || looked_at == MAX_LOOKED_AT {
-            return Ok(Page { items, next_cursor: last.map(|id: DeliveryId| id.to_string()) });
+            return Ok(Page { items, next_cursor: last.map(|cursor: Cursor| cursor.to_string()) });
         }
-        last = Some(id);
+        let postback = checked.listed().and_then(|_| record.entry(id)).map(|entry| entry.postback);
+        last = Some(Cursor { id, postback });
         if past_the_end(&checked, &record, direction) {
             break;
         }
         if let Some(view) = reader.delivery_of(id, &record)? {
-            let summary = DeliverySummary::new(&view, &record, in_flight(id));
+            let summary = DeliverySummary::new(&view, &record, (onlooker.in_flight)(id));
             if checked.matches(&summary) {
                 items.push(summary);
             }
@@ -80,11 +98,15 @@ pub fn list(
     Ok(Page { items, next_cursor: None })
 }
 
+fn visible(reader: &Reader, onlooker: &Onlooker<'_>, id: DeliveryId, record: &EventRecord) -> bool {
+    let postback = record.entry(id).and_then(|entry| reader.postback(entry.postback));
+    postback.is_some_and(|postback| (onlooker.sees)(postback.affiliate.as_str()))
+}
+
 /// Events are in the order of acceptance: behind the end of the period there is nothing more to find.
 fn past_the_end(checked: &Checked, record: &EventRecord, direction: Direction) -> bool {
-    let narrowed = checked.state.is_some_and(|state| matches!(state, StateKind::Dead | StateKind::Held));
     match direction {
-        _ if narrowed || !checked.ids.is_empty() => false,
+        _ if checked.listed().is_some() || !checked.ids.is_empty() => false,
         Direction::Newest => checked.filter.since.is_some_and(|since| record.accepted_at < since),
         Direction::Oldest => checked.filter.until.is_some_and(|until| record.accepted_at >= until),
     }
@@ -95,8 +117,9 @@ fn source<'r>(
     reader: &'r Reader,
     checked: &Checked,
     direction: Direction,
-    after: Option<DeliveryId>,
-) -> Result<Walk<'r>, OutboxError> {
+    cursor: Option<Cursor>,
+) -> Result<Walk<'r>, ListError> {
+    let after = cursor.map(|cursor| cursor.id);
     if !checked.ids.is_empty() {
         return Ok(walk_ids(reader, checked.ids.clone(), after));
     }
@@ -106,9 +129,9 @@ fn source<'r>(
     if let Some(click) = &checked.click {
         return Ok(walk_events(reader.click(click)?, direction, after));
     }
-    match checked.state {
-        Some(state @ (StateKind::Dead | StateKind::Held)) => Ok(walk_listed(reader, checked, state, after)),
-        _ => {
+    match checked.listed() {
+        Some(listed) => Ok(walk_listed(reader, checked, listed, resume(reader, cursor)?)),
+        None => {
             let scan = match direction {
                 Direction::Newest => Scan::Newest,
                 Direction::Oldest => Scan::All,
@@ -168,20 +191,39 @@ fn walk_events(
     Box::new(deliveries.filter(move |(id, _)| behind(*id)).map(Ok))
 }
 
-/// Dead letters or held deliveries, postback by postback.
-fn walk_listed<'r>(reader: &'r Reader, checked: &Checked, state: StateKind, after: Option<DeliveryId>) -> Walk<'r> {
+/// With which postback, and behind which of its deliveries, a list that goes postback by postback goes on.
+fn resume(reader: &Reader, cursor: Option<Cursor>) -> Result<Option<(DeliveryId, PostbackNo)>, ListError> {
+    let Some(cursor) = cursor else { return Ok(None) };
+    if let Some(postback) = cursor.postback {
+        return Ok(Some((cursor.id, postback)));
+    }
+    // The bare id of a delivery says it as long as its event is there; to begin anew would list everything twice.
+    let record = reader.event(cursor.id.event)?;
+    let entry = record.as_ref().and_then(|record| record.entry(cursor.id));
+    let gone = || invalid(&cursor.to_string(), &"names a delivery that is not there; begin the list anew");
+    Ok(Some((cursor.id, entry.ok_or_else(gone)?.postback)))
+}
+
+/// Dead letters or held deliveries, postback by postback; what came before `resume` is done.
+fn walk_listed<'r>(
+    reader: &'r Reader,
+    checked: &Checked,
+    listed: Listed,
+    resume: Option<(DeliveryId, PostbackNo)>,
+) -> Walk<'r> {
     let wanted = checked.clone();
     let mut numbers: Vec<_> = reader.postbacks();
     numbers.retain(|(_, name)| {
         wanted.affiliate.as_ref().is_none_or(|affiliate| name.affiliate == *affiliate)
             && wanted.postback.as_ref().is_none_or(|postback| name.postback == *postback)
     });
-    // The cursor says with which postback to go on; what came before it is done.
-    let resume = after.and_then(|id| Some((id, reader.event(id.event).ok()??.entry(id)?.postback)));
     let walk = numbers.into_iter().filter(move |(number, _)| resume.is_none_or(|(_, from)| *number >= from));
     Box::new(walk.flat_map(move |(number, _)| {
         let after = resume.filter(|(_, from)| *from == number).map(|(id, _)| id);
-        let scan = if state == StateKind::Dead { Scan::Dead(number) } else { Scan::Held(number) };
+        let scan = match listed {
+            Listed::Dead => Scan::Dead(number),
+            Listed::Held => Scan::Held(number),
+        };
         reader.deliveries(scan, after)
     }))
 }
@@ -219,11 +261,14 @@ pub fn matching(
 pub fn show(reader: &Reader, id: DeliveryId, in_flight: bool) -> Result<Option<DeliveryDetail>, OutboxError> {
     let Some(record) = reader.event(id.event)? else { return Ok(None) };
     let Some(view) = reader.delivery_of(id, &record)? else { return Ok(None) };
-    let history = reader.history(id, MAX_HISTORY)?.into_iter().map(HistoryEntryView::new).collect();
+    let history = reader.history(id, MAX_HISTORY)?;
+    let earlier_entries = history.first().map_or(0, |first| first.number);
+    let history = history.into_iter().map(HistoryEntryView::new).collect();
     Ok(Some(DeliveryDetail {
         delivery: DeliverySummary::new(&view, &record, in_flight),
         event: record.event.to_json(),
         source: record.source,
+        earlier_entries,
         history,
     }))
 }

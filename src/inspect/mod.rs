@@ -3,12 +3,18 @@
 //! Reads only, and works the same inside the daemon and on the store of one that is down. What is shown is
 //! what is stored: secrets were masked before they were written.
 
+mod cursor;
 mod filter;
 mod list;
 mod stats;
+mod unrouted;
 mod views;
 
 pub use filter::{DeliveryFilter, Direction, InvalidFilter};
-pub use list::{ListError, Page, list, matching, show};
+pub use list::{ListError, Onlooker, Page, list, matching, show};
 pub use stats::{AffiliateStats, PostbackStats, Stats, TotalStats, stats};
+pub use unrouted::{UnroutedEvent, UnroutedFilter, unrouted};
 pub use views::{AttemptView, DeliveryDetail, DeliverySummary, HistoryEntryView, LastAttempt, PauseView, TimingsView};
+
+#[cfg(test)]
+mod tests;

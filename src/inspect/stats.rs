@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::views::PauseView;
+use super::views::{FlagView, PauseView};
 use crate::domain::delivery::StateKind;
 use crate::domain::outcome::Outcome;
 use crate::outbox::{Counts, OutboxError, Reader};
@@ -66,6 +66,8 @@ pub struct PostbackStats {
     pub postback: String,
     /// Why it is paused, where it is.
     pub paused: Option<PauseView>,
+    /// Why it is taken for misconfigured, where it is.
+    pub misconfigured: Option<FlagView>,
     /// Deliveries by state.
     pub deliveries: BTreeMap<StateKind, u64>,
 }
@@ -77,6 +79,7 @@ pub struct PostbackStats {
 pub fn stats(reader: &Reader, at: Timestamp) -> Result<Stats, OutboxError> {
     let counts = reader.counts();
     let mut pauses = reader.pauses();
+    let mut flags = reader.flags();
     let mut affiliates: BTreeMap<String, AffiliateStats> = BTreeMap::new();
     let mut all = Counts::default();
     for (number, name) in reader.postbacks() {
@@ -97,6 +100,7 @@ pub fn stats(reader: &Reader, at: Timestamp) -> Result<Stats, OutboxError> {
         entry.postbacks.push(PostbackStats {
             postback: name.postback.to_string(),
             paused: pauses.remove(&number).map(PauseView::from),
+            misconfigured: flags.remove(&number).map(FlagView::from),
             deliveries: by_state(&own),
         });
     }

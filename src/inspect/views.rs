@@ -8,7 +8,7 @@ use crate::domain::delivery::{State, StateKind};
 use crate::domain::outcome::Outcome;
 use crate::domain::record::{AttemptRecord, Cause, RecordedResponse, Timings};
 use crate::domain::request::RecordedRequest;
-use crate::outbox::{DeliveryView, EventRecord, HistoryView, Pause};
+use crate::outbox::{DeliveryView, EventRecord, Flag, HistoryView, Pause};
 
 /// One line of a list of deliveries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,7 +80,10 @@ pub struct DeliveryDetail {
     pub event: Value,
     /// Who handed the event in.
     pub source: String,
-    /// What happened to the delivery, oldest first.
+    /// Entries of its history that are older than those that follow.
+    #[serde(default)]
+    pub earlier_entries: u32,
+    /// What happened to the delivery, oldest first; where it is long, its end.
     pub history: Vec<HistoryEntryView>,
 }
 
@@ -161,6 +164,23 @@ pub struct PauseView {
 impl From<Pause> for PauseView {
     fn from(pause: Pause) -> Self {
         Self { at: pause.at, by: pause.by, reason: pause.reason }
+    }
+}
+
+/// Why a postback is taken for misconfigured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlagView {
+    /// When it was noticed last.
+    pub at: Timestamp,
+    /// The delivery whose attempt showed it.
+    pub delivery: String,
+    /// The rule that decided so.
+    pub rule: String,
+}
+
+impl From<Flag> for FlagView {
+    fn from(flag: Flag) -> Self {
+        Self { at: flag.at, delivery: flag.delivery.to_string(), rule: flag.rule }
     }
 }
 

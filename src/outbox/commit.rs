@@ -6,9 +6,10 @@
 use std::sync::mpsc::{Receiver as SyncReceiver, SyncSender};
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::arrivals::{Arrivals, Due, SendClass};
+use super::bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, Stepped, Target};
 use super::claims::Claims;
 use super::engine::Engine;
 use super::keys;
@@ -19,7 +20,7 @@ use super::model::{
 use super::read::SharedMirror;
 use super::writer::{Effects, Writer};
 use crate::domain::delivery::Delivery;
-use crate::domain::id::{DeliveryId, EventId, PostbackRef};
+use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
 use crate::ops::clock::SharedClock;
 
 /// Most requests in one group.
@@ -57,6 +58,10 @@ pub(crate) enum Request {
     PlanUnrouted(EventId, Vec<PlannedDelivery>, Answer<Option<Accepted>>),
     HoldUnconfigured(DeliveryId, Answer<()>),
     Pause(PostbackRef, Option<Pause>, Answer<()>),
+    Give(Box<BulkRecord>, Answer<BulkId>),
+    Name(BulkId, Vec<Target>, Answer<()>),
+    Step(BulkId, Box<BulkStep>, Answer<Stepped>),
+    ChangeBulk(BulkId, BulkState, String, Answer<BulkChanged>),
     Window(WindowRequest, Answer<Window>),
     /// Ends the commit threads behind what came before.
     Stop,
@@ -66,12 +71,18 @@ pub(crate) enum Request {
 pub(crate) struct Accepting {
     events: std::vec::IntoIter<AcceptRequest>,
     results: Vec<Result<Ingested, OutboxError>>,
+    /// Given back once the events are durable, whether or not anybody still waits for the answer.
+    permits: Vec<OwnedSemaphorePermit>,
     to: Answer<Vec<Result<Ingested, OutboxError>>>,
 }
 
 impl Accepting {
-    pub(crate) fn new(events: Vec<AcceptRequest>, to: Answer<Vec<Result<Ingested, OutboxError>>>) -> Self {
-        Self { results: Vec::with_capacity(events.len()), events: events.into_iter(), to }
+    pub(crate) fn new(
+        events: Vec<AcceptRequest>,
+        permits: Vec<OwnedSemaphorePermit>,
+        to: Answer<Vec<Result<Ingested, OutboxError>>>,
+    ) -> Self {
+        Self { results: Vec::with_capacity(events.len()), events: events.into_iter(), permits, to }
     }
 }
 
@@ -234,6 +245,17 @@ fn handle(shared: &Shared, writer: &mut Writer<'_>, request: Request, replies: &
         Request::Pause(postback, pause, to) => {
             replies.push(later(to, attempt(shared, writer, |w| w.pause_named(&postback, pause))));
         }
+        Request::Give(record, to) => {
+            replies.push(later(to, attempt(shared, writer, |w| Ok(w.give(*record, now)))));
+        }
+        Request::Name(id, targets, to) => {
+            writer.name_targets(id, &targets);
+            replies.push(later(to, Ok(())));
+        }
+        Request::Step(id, step, to) => replies.push(later(to, attempt(shared, writer, |w| w.step(id, &step, now)))),
+        Request::ChangeBulk(id, state, by, to) => {
+            replies.push(later(to, attempt(shared, writer, |w| Ok(w.change_bulk(id, state, &by, now)))));
+        }
         Request::Window(window, to) => replies.push(later(to, read_window(&*shared.engine, window))),
         Request::Stop => {}
     }
@@ -257,7 +279,12 @@ fn accept(
     if accepting.events.len() > 0 {
         return Some(accepting);
     }
-    replies.push(later(accepting.to, Ok(accepting.results)));
+    let Accepting { results, permits, to, .. } = accepting;
+    let reply = later(to, Ok(results));
+    replies.push(Box::new(move |durable| {
+        drop(permits);
+        reply(durable);
+    }));
     None
 }
 

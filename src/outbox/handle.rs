@@ -7,9 +7,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::arrivals::{Arrivals, Due, SendClass};
+use super::bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, Stepped, Target};
 use super::claims::Claims;
 use super::commit::{self, Accepting, Failure, MAX_PENDING_GROUPS, Request, Shared, Window, WindowRequest};
 use super::engine::{Batch, Engine};
@@ -22,13 +23,15 @@ use super::read::{Mirror, Reader, SharedMirror};
 use super::writer::Writer;
 use super::{codec, keys};
 use crate::domain::delivery::{Delivery, State};
-use crate::domain::id::{DeliveryId, EventId, PostbackRef};
+use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
 use crate::ops::clock::SharedClock;
 
 /// The format of keys that this version writes.
 const FORMAT: u32 = 1;
 /// Requests that may wait for the commit thread.
 const MAX_REQUESTS: usize = 4_096;
+/// Targets of a bulk order that are written down in one go.
+const TARGETS_AT_ONCE: usize = 4_096;
 /// Events that may wait to be accepted.
 const MAX_WAITING_EVENTS: usize = 16_384;
 
@@ -148,12 +151,26 @@ impl Outbox {
     /// At once, and without storing anything, when too much waits already, when the disk is nearly full, or
     /// when the outbox has stopped. Errors of single events stand in their place of the answer.
     pub async fn accept(&self, events: Vec<AcceptRequest>) -> Result<Vec<Result<Ingested, OutboxError>>, OutboxError> {
+        self.accept_holding(events, Vec::new()).await
+    }
+
+    /// As [`Outbox::accept`]; the permits are given back once the events are durable.
+    ///
+    /// They travel with the events: a caller that stops waiting gives nothing back while what it handed in
+    /// still waits to be written.
+    ///
+    /// # Errors
+    /// As [`Outbox::accept`].
+    pub async fn accept_holding(
+        &self,
+        events: Vec<AcceptRequest>,
+        mut permits: Vec<OwnedSemaphorePermit>,
+    ) -> Result<Vec<Result<Ingested, OutboxError>>, OutboxError> {
         self.check_disk()?;
         let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
-        let room = self.room.try_acquire_many(count).map_err(|_| OutboxError::Overloaded)?;
-        let result = self.ask(|answer| Request::Accept(Accepting::new(events, answer))).await;
-        drop(room);
-        result
+        let room = Arc::clone(&self.room).try_acquire_many_owned(count).map_err(|_| OutboxError::Overloaded)?;
+        permits.push(room);
+        self.ask(|answer| Request::Accept(Accepting::new(events, permits, answer))).await
     }
 
     /// Writes down the end of an attempt and what follows; returns once it is durable.
@@ -227,6 +244,38 @@ impl Outbox {
         plan: Vec<PlannedDelivery>,
     ) -> Result<Option<Accepted>, OutboxError> {
         self.ask(|answer| Request::PlanUnrouted(id, plan, answer)).await
+    }
+
+    /// Writes down a bulk order with its targets, and lets it run; durable when it returns.
+    ///
+    /// # Errors
+    /// When the outbox fails. The order is forgotten then.
+    pub async fn give(&self, record: BulkRecord, targets: &[Target]) -> Result<BulkId, OutboxError> {
+        let by = record.by.clone();
+        let record = BulkRecord { state: BulkState::Naming, ..record };
+        let id = self.ask(|answer| Request::Give(Box::new(record), answer)).await?;
+        for targets in targets.chunks(TARGETS_AT_ONCE) {
+            self.ask(|answer| Request::Name(id, targets.to_vec(), answer)).await?;
+        }
+        self.change_bulk(id, BulkState::Running, &by).await?;
+        Ok(id)
+    }
+
+    /// Carries a bulk order out for one of its targets; returns once that is durable.
+    ///
+    /// # Errors
+    /// When the outbox fails.
+    pub async fn step(&self, id: BulkId, step: BulkStep) -> Result<Stepped, OutboxError> {
+        self.ask(|answer| Request::Step(id, Box::new(step), answer)).await
+    }
+
+    /// Pauses, resumes, stops or finishes a bulk order.
+    ///
+    /// # Errors
+    /// When the outbox fails.
+    pub async fn change_bulk(&self, id: BulkId, state: BulkState, by: &str) -> Result<BulkChanged, OutboxError> {
+        let by = by.to_owned();
+        self.ask(|answer| Request::ChangeBulk(id, state, by, answer)).await
     }
 
     /// Holds a delivery whose postback is no longer configured.
@@ -357,6 +406,18 @@ pub(super) fn load_mirror(engine: &dyn Engine) -> Result<Mirror, OutboxError> {
             mirror.pauses.insert(number, codec::decode(&key, &bytes)?);
         }
     }
+    for pair in pairs(keys::FLAGS) {
+        let (key, bytes) = pair?;
+        if let Some(number) = keys::parse_number(&key) {
+            mirror.flags.insert(number, codec::decode(&key, &bytes)?);
+        }
+    }
+    for pair in pairs(keys::BULKS) {
+        let (key, bytes) = pair?;
+        if let Some(id) = keys::parse_bulk(&key) {
+            mirror.bulks.insert(id, codec::decode(&key, &bytes)?);
+        }
+    }
     let key = keys::meta("totals");
     if let Some(bytes) = engine.get(&key)? {
         mirror.totals = codec::decode(&key, &bytes)?;
@@ -370,7 +431,8 @@ pub(super) fn last_event(engine: &dyn Engine) -> Result<EventId, OutboxError> {
     Ok(last.and_then(|(key, _)| keys::parse_event(&key)).unwrap_or(EventId::MIN))
 }
 
-/// Holds what was being sent, when the daemon died, to receivers that do not recognise duplicates.
+/// Holds what was being sent, when the daemon died, to receivers that do not recognise duplicates, and forgets bulk
+/// orders that were never answered for.
 pub(super) fn recover(
     engine: &dyn Engine,
     mirror: &SharedMirror,
@@ -380,7 +442,11 @@ pub(super) fn recover(
     let prefix = keys::space(keys::INTENTS);
     let intents = engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix));
     let intents = intents.collect::<Result<Vec<_>, _>>()?;
-    if intents.is_empty() {
+    let unnamed: Vec<BulkId> = {
+        let mirror = mirror.read().unwrap_or_else(PoisonError::into_inner);
+        mirror.bulks.iter().filter(|(_, record)| record.state == BulkState::Naming).map(|(id, _)| *id).collect()
+    };
+    if intents.is_empty() && unnamed.is_empty() {
         return Ok(());
     }
     let mut writer = Writer::new(engine, mirror.clone(), claims.clone(), EventId::MIN);
@@ -389,6 +455,7 @@ pub(super) fn recover(
             writer.interrupt(id, now)?;
         }
     }
+    unnamed.into_iter().try_for_each(|id| writer.forget_bulk(id))?;
     let (batch, _) = writer.finish()?;
     engine.apply(batch)?;
     Ok(engine.sync()?)

@@ -15,6 +15,9 @@
 //! | `p` | postback's full name | its number |
 //! | `n` | postback | counts by state |
 //! | `z` | postback | who paused it and why |
+//! | `f` | postback | since when it is misconfigured |
+//! | `o` | bulk order | the order, and how far it is |
+//! | `t` | bulk order, delivery | nothing: what is still to be done |
 //! | `m` | name | format version, totals |
 //!
 //! Numbers are big-endian, so that the order of bytes is their order.
@@ -25,7 +28,7 @@ use sha2::{Digest, Sha256};
 use super::arrivals::SendClass;
 use super::model::PostbackNo;
 use crate::domain::event::Event;
-use crate::domain::id::{AffiliateId, ClickId, DeliveryId, EventId, PostbackRef, TransactionId};
+use crate::domain::id::{AffiliateId, BulkId, ClickId, DeliveryId, EventId, PostbackRef, TransactionId};
 
 pub(crate) const EVENTS: u8 = b'e';
 pub(crate) const SCHEDULED: u8 = b's';
@@ -38,6 +41,9 @@ pub(crate) const UNROUTED: u8 = b'u';
 pub(crate) const POSTBACKS: u8 = b'p';
 pub(crate) const COUNTS: u8 = b'n';
 pub(crate) const PAUSES: u8 = b'z';
+pub(crate) const FLAGS: u8 = b'f';
+pub(crate) const BULKS: u8 = b'o';
+const TARGETS: u8 = b't';
 const IDENTITIES: u8 = b'k';
 const CLICKS: u8 = b'c';
 const META: u8 = b'm';
@@ -212,11 +218,33 @@ pub(crate) fn counts(postback: PostbackNo) -> Vec<u8> {
     join(COUNTS, &[&postback.to_be_bytes()])
 }
 
+pub(crate) fn bulk(id: BulkId) -> Vec<u8> {
+    join(BULKS, &[&id.as_u64().to_be_bytes()])
+}
+
+/// The bulk order of a key of [`bulk`].
+pub(crate) fn parse_bulk(key: &[u8]) -> Option<BulkId> {
+    Some(BulkId::from_u64(u64::from_be_bytes(key.get(1..9)?.try_into().ok()?)))
+}
+
+pub(crate) fn target(bulk: BulkId, delivery: DeliveryId) -> Vec<u8> {
+    join(TARGETS, &[&bulk.as_u64().to_be_bytes(), &delivery_bytes(delivery)])
+}
+
+/// All that is still to be done of a bulk order.
+pub(crate) fn targets(bulk: BulkId) -> Vec<u8> {
+    join(TARGETS, &[&bulk.as_u64().to_be_bytes()])
+}
+
+pub(crate) fn flag(postback: PostbackNo) -> Vec<u8> {
+    join(FLAGS, &[&postback.to_be_bytes()])
+}
+
 pub(crate) fn pause(postback: PostbackNo) -> Vec<u8> {
     join(PAUSES, &[&postback.to_be_bytes()])
 }
 
-/// The postback's number in a key of [`counts`] or [`pause`].
+/// The postback's number in a key of [`counts`], [`pause`] or [`flag`].
 pub(crate) fn parse_number(key: &[u8]) -> Option<PostbackNo> {
     Some(PostbackNo::from_be_bytes(key.get(1..5)?.try_into().ok()?))
 }

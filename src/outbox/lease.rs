@@ -57,7 +57,7 @@ impl Lease {
         let Some(name) = reader.postback(postback) else { return Ok(None) };
         let (owner, root) = (record.event.affiliate_id.clone(), record.root().clone());
         let group = GroupKey { affiliate: name.affiliate, owner, root };
-        let original = reader.original_of(&record.event)?;
+        let original = reader.original_of(id.event, &record.event)?;
         let record = Arc::new(record);
         Ok(Some(Self { id, claim, record, postback, before, next_entry, group, intent: false, original }))
     }

@@ -7,6 +7,7 @@
 //! Knows nothing of HTTP, of templates or of when to send; decisions about states come from the domain.
 
 mod arrivals;
+mod bulk;
 mod claims;
 mod codec;
 mod commit;
@@ -21,14 +22,15 @@ mod sled;
 mod writer;
 
 pub use arrivals::{Arrivals, Due, SendClass};
+pub use bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, MAX_REFUSALS, Refusal, Stepped, Target, Verb};
 pub use commit::Window;
 pub use engine::{Batch, Engine, EngineError, Pair, Pairs};
 pub use handle::{Options, Outbox, free_bytes};
 pub use lease::{Begun, Lease};
 pub use memory::MemoryEngine;
 pub use model::{
-    AcceptRequest, Accepted, Conflict, Counts, DeliveryView, EventRecord, HistoryView, Ingested, Order, OrderRefused,
-    OrderRequest, OutboxError, Pause, PlanEntry, PlannedDelivery, PostbackNo, Settlement, Totals,
+    AcceptRequest, Accepted, Conflict, Counts, DeliveryView, EventRecord, Flag, HistoryView, Ingested, Order,
+    OrderRefused, OrderRequest, OutboxError, Pause, PlanEntry, PlannedDelivery, PostbackNo, Settlement, Totals,
 };
 pub use read::{Reader, Scan, Walk};
 pub use sled::SledEngine;
@@ -37,3 +39,5 @@ pub use sled::SledEngine;
 mod contract;
 #[cfg(test)]
 mod model_check;
+#[cfg(test)]
+mod room_tests;

@@ -9,7 +9,7 @@ use super::engine::EngineError;
 use super::lease::Lease;
 use crate::domain::delivery::{Conclusion, Delivery, IllegalTransition, StateKind};
 use crate::domain::event::Event;
-use crate::domain::id::{DeliveryId, EventId, LaneName, PostbackRef, TransactionId};
+use crate::domain::id::{BulkId, DeliveryId, EventId, LaneName, PostbackRef, TransactionId};
 use crate::domain::outcome::Outcome;
 use crate::domain::postback::OrderPolicy;
 use crate::domain::record::{AttemptRecord, HistoryEntry, OrderKind};
@@ -149,6 +149,8 @@ pub struct OrderRequest {
     pub reason: String,
     /// When.
     pub at: Timestamp,
+    /// The bulk order that it is part of.
+    pub bulk: Option<BulkId>,
 }
 
 /// What can be ordered.
@@ -167,6 +169,8 @@ pub enum Order {
     Release,
     /// Note that a held delivery has arrived.
     ConfirmDelivered,
+    /// Put a dead or held delivery away: somebody has looked at it, and it is not sent.
+    Discard,
 }
 
 impl Order {
@@ -178,6 +182,7 @@ impl Order {
             Self::Hold => OrderKind::Hold,
             Self::Release => OrderKind::Release,
             Self::ConfirmDelivered => OrderKind::ConfirmDelivered,
+            Self::Discard => OrderKind::Discard,
         }
     }
 }
@@ -214,6 +219,18 @@ pub struct Pause {
     pub by: String,
     /// Why.
     pub reason: String,
+}
+
+/// What is wrong with a postback: its receiver, or our configuration of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flag {
+    /// When it was noticed last.
+    #[serde(with = "crate::domain::timestamp")]
+    pub at: Timestamp,
+    /// The delivery whose attempt showed it.
+    pub delivery: DeliveryId,
+    /// The rule that decided so.
+    pub rule: String,
 }
 
 /// How many deliveries of a postback are in each state.

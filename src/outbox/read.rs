@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::bulk::{BulkRecord, Target};
 use super::codec;
 use super::engine::{Engine, Pair};
 use super::keys;
-use super::model::{Counts, DeliveryView, EventRecord, HistoryView, OutboxError, Pause, PostbackNo, Totals};
+use super::model::{Counts, DeliveryView, EventRecord, Flag, HistoryView, OutboxError, Pause, PostbackNo, Totals};
 use crate::domain::delivery::Delivery;
 use crate::domain::event::Event;
-use crate::domain::id::{AffiliateId, ClickId, DeliveryId, EventId, PostbackRef, TransactionId};
+use crate::domain::id::{AffiliateId, BulkId, ClickId, DeliveryId, EventId, PostbackRef, TransactionId};
 use crate::domain::record::HistoryEntry;
 
 /// Most events of one order group: more than any honest one has.
@@ -171,6 +172,8 @@ pub(crate) struct Mirror {
     pub(crate) names: BTreeMap<PostbackNo, PostbackRef>,
     pub(crate) counts: BTreeMap<PostbackNo, Counts>,
     pub(crate) pauses: BTreeMap<PostbackNo, Pause>,
+    pub(crate) flags: BTreeMap<PostbackNo, Flag>,
+    pub(crate) bulks: BTreeMap<BulkId, BulkRecord>,
     pub(crate) totals: Totals,
 }
 
@@ -246,19 +249,21 @@ impl Reader {
         Ok(Some(DeliveryView { id, postback, lane: planned.lane.clone(), delivery, changed_at, last: entry }))
     }
 
-    /// A delivery's history, oldest first, at most `limit` entries.
+    /// The last entries of a delivery's history, at most `limit` of them, oldest first.
     ///
     /// # Errors
     /// When the store cannot be read or a record is damaged.
     pub fn history(&self, id: DeliveryId, limit: usize) -> Result<Vec<HistoryView>, OutboxError> {
         let prefix = keys::histories(id);
-        let pairs = self.engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix));
+        let pairs = self.engine.scan_back(Bound::Included(prefix.clone()), keys::prefix_end(&prefix));
         let entry = |pair: Result<Pair, _>| {
             let (key, bytes) = pair?;
             let number = keys::parse_history_number(&key).unwrap_or_default();
             Ok(HistoryView { number, entry: codec::decode(&key, &bytes)? })
         };
-        pairs.take(limit).map(entry).collect()
+        let mut entries = pairs.take(limit).map(entry).collect::<Result<Vec<_>, OutboxError>>()?;
+        entries.reverse();
+        Ok(entries)
     }
 
     /// The events of a transaction, and those that reverse it, of all affiliates, oldest first.
@@ -288,14 +293,21 @@ impl Reader {
         Ok(events)
     }
 
-    /// The event that the given one reverses: the first of that transaction.
+    /// The event that the given one reverses: the last of that transaction that was accepted before it or, where all
+    /// came later, the first of these.
     ///
     /// # Errors
     /// When the store cannot be read or a record is damaged.
-    pub fn original_of(&self, event: &Event) -> Result<Option<Event>, OutboxError> {
+    pub fn original_of(&self, id: EventId, event: &Event) -> Result<Option<Event>, OutboxError> {
         let Some(reversed) = &event.reverses else { return Ok(None) };
-        let related = self.view().related_of(reversed, &event.affiliate_id)?.events;
-        Ok(related.into_iter().map(|(_, record)| record.event).find(|e| e.transaction_id == *reversed))
+        let mut originals = self.view().related_of(reversed, &event.affiliate_id)?.events;
+        originals.retain(|(other, record)| {
+            let told = &record.event;
+            *other != id && told.transaction_id == *reversed && told.reverses != event.reverses
+        });
+        let earlier = originals.partition_point(|(other, _)| *other < id);
+        let place = earlier.saturating_sub(1);
+        Ok((place < originals.len()).then(|| originals.swap_remove(place).1.event))
     }
 
     /// Walks over deliveries; `after` goes on behind one. Reads lazily: the caller stops when it has enough.
@@ -371,12 +383,21 @@ impl Reader {
         })
     }
 
-    /// Unrouted events, oldest first, behind `after`.
-    pub fn unrouted(&self, after: Option<EventId>) -> impl Iterator<Item = Result<EventId, OutboxError>> + Send + '_ {
+    /// Unrouted events in the order of acceptance or against it, behind `after`.
+    pub fn unrouted(
+        &self,
+        after: Option<EventId>,
+        newest_first: bool,
+    ) -> impl Iterator<Item = Result<EventId, OutboxError>> + Send + '_ {
         let space = keys::space(keys::UNROUTED);
         let end = keys::prefix_end(&space);
-        let from = after.map_or(Bound::Included(space), |id| Bound::Excluded(keys::unrouted(id)));
-        self.engine.scan(from, end).filter_map(|pair| match pair {
+        let behind = after.map(|id| Bound::Excluded(keys::unrouted(id)));
+        let pairs = if newest_first {
+            self.engine.scan_back(Bound::Included(space), behind.unwrap_or(end))
+        } else {
+            self.engine.scan(behind.unwrap_or(Bound::Included(space)), end)
+        };
+        pairs.filter_map(|pair| match pair {
             Ok((key, _)) => keys::parse_event(&key).map(Ok),
             Err(error) => Some(Err(error.into())),
         })
@@ -421,6 +442,38 @@ impl Reader {
     /// Paused postbacks.
     pub fn pauses(&self) -> BTreeMap<PostbackNo, Pause> {
         self.mirror().pauses.clone()
+    }
+
+    /// Postbacks whose last verdict was that they are misconfigured.
+    pub fn flags(&self) -> BTreeMap<PostbackNo, Flag> {
+        self.mirror().flags.clone()
+    }
+
+    /// A bulk order.
+    pub fn bulk(&self, id: BulkId) -> Option<BulkRecord> {
+        self.mirror().bulks.get(&id).cloned()
+    }
+
+    /// Bulk orders, the newest first, behind `after`.
+    pub fn bulks(&self, after: Option<BulkId>, limit: usize) -> Vec<(BulkId, BulkRecord)> {
+        let mirror = self.mirror();
+        let older = mirror.bulks.iter().rev().filter(|(id, _)| after.is_none_or(|after| **id < after));
+        older.take(limit).map(|(id, record)| (*id, record.clone())).collect()
+    }
+
+    /// What is still to be done of a bulk order, in order, behind `after`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn targets(&self, id: BulkId, after: Option<Target>, limit: usize) -> Result<Vec<Target>, OutboxError> {
+        let prefix = keys::targets(id);
+        let end = keys::prefix_end(&prefix);
+        let from = after.map_or(Bound::Included(prefix), |after| Bound::Excluded(keys::target(id, after.stored())));
+        let targets = self.engine.scan(from, end).take(limit).map(|pair| {
+            let (key, _) = pair?;
+            Ok(keys::parse_last_delivery(&key).map(Target::from_stored))
+        });
+        Ok(targets.collect::<Result<Vec<_>, OutboxError>>()?.into_iter().flatten().collect())
     }
 
     /// Totals since the store was created.

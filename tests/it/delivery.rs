@@ -64,6 +64,35 @@ async fn a_used_up_schedule_ends_in_a_dead_letter_that_can_be_replayed() {
 }
 
 #[tokio::test]
+async fn what_a_body_says_decides_behind_a_200() {
+    let rules = r#"
+[[postback.response]]
+when = { status = "200", xml = { tag = "bad", not_equals = "0" } }
+then = "rejected"
+[[postback.response]]
+when = { status = "200", json = { pointer = "/code", one_of = [4, 17] } }
+then = "retry"
+[[postback.response]]
+when = { status = "200", xml = [{ tag = "good" }, { tag = "bad", equals = "0" }] }
+then = "delivered"
+"#;
+    let table = [
+        ("type=text/xml body=\"<r><good>1</good><bad>0</bad></r>\"", "delivered", "delivered", "rule 3 "),
+        ("type=text/xml body=\"<r><good>0</good><bad>3</bad></r>\"", "dead", "rejected", "rule 1 "),
+        ("type=text/html body=\"<html><body>Log in</body></html>\"", "dead", "misconfigured", "default: an HTML page"),
+        ("type=application/json body=\"{\\\"code\\\": 17}\"", "dead", "retry", "rule 2 "),
+    ];
+    for (answer, state, outcome, rule) in table {
+        let world = World::with(vec![partner("acme", &format!("200 {answer}")).tables(rules)]).await;
+        let id = world.accept(ftd("acme", "dep-1")).await;
+        let detail = world.until(&id, state).await;
+        let attempt = &detail["history"][0]["attempt"];
+        assert_eq!(attempt["outcome"], outcome, "{attempt}");
+        assert!(attempt["rule"].as_str().unwrap().starts_with(rule), "{attempt}");
+    }
+}
+
+#[tokio::test]
 async fn throttling_waits_as_told_and_spends_no_attempt() {
     let world = World::with(vec![partner("acme", "429 retry-after=1,200")]).await;
     let id = world.accept(ftd("acme", "dep-1")).await;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{INGEST_TOKEN, TOKEN, World, ftd, partner};
+use crate::harness::{INGEST_TOKEN, NARROWED_TOKEN, TOKEN, World, ftd, narrowed, partner};
 
 #[tokio::test]
 async fn the_same_event_again_is_a_duplicate_and_a_contradiction_is_refused() {
@@ -106,9 +106,27 @@ async fn tokens_open_only_what_they_are_for() {
     assert_eq!(daemon.post_as(INGEST_TOKEN, "/v1/events", "application/json", event).await.status, 202);
     assert_eq!(daemon.get_as(INGEST_TOKEN, "/v1/stats").await.status, 403);
     assert_eq!(daemon.get_as("wrong", "/v1/stats").await.status, 401);
-    let replay = json!({ "filter": { "affiliate": "acme" }, "reason": "x" }).to_string();
-    assert_eq!(daemon.post_as(INGEST_TOKEN, "/v1/replays", "application/json", replay).await.status, 403);
+    let replay = json!({ "verb": "replay", "filter": { "affiliate": "acme" }, "reason": "x" }).to_string();
+    assert_eq!(daemon.post_as(INGEST_TOKEN, "/v1/orders", "application/json", replay).await.status, 403);
     assert_eq!(daemon.post_as(INGEST_TOKEN, "/v1/reload", "application/json", "{}".into()).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_narrowed_producer_does_not_learn_which_other_affiliates_there_are() {
+    let partners = || vec![partner("acme", "200"), partner("beta", "200")];
+    for unknown in ["refuse", "accept"] {
+        let lines = format!("[ingest]\nunknown_affiliate = \"{unknown}\"\n");
+        let world = World::with_api(partners(), &narrowed(), &lines).await;
+        let answer = async |affiliate: &str| {
+            let event = ftd(affiliate, "dep-1").to_string();
+            let answer = world.daemon.post_as(NARROWED_TOKEN, "/v1/events", "application/json", event).await;
+            (answer.status, answer.body.to_string().replace(affiliate, "AFFILIATE"))
+        };
+        let (forbidden, missing) = (answer("beta").await, answer("nobody").await);
+        assert_eq!(forbidden, missing, "{unknown}");
+        assert_eq!(forbidden.0, 422, "{}", forbidden.1);
+        assert_eq!(answer("acme").await.0, 202);
+    }
 }
 
 #[tokio::test]
@@ -121,8 +139,8 @@ async fn what_no_postback_wants_is_kept_and_planned_later() {
     let changed = std::fs::read_to_string(&file).unwrap().replace("[\"registration\"]", "\"*\"");
     std::fs::write(&file, changed).unwrap();
     assert_eq!(world.daemon.post("/v1/reload", &json!({})).await.status, 200);
-    let order = json!({ "unrouted": true, "reason": "their postback was missing" });
-    assert_eq!(world.daemon.post("/v1/replays", &order).await.body["matched"], 1);
+    let order = json!({ "verb": "replay", "unrouted": true, "reason": "their postback was missing" });
+    assert_eq!(world.daemon.post("/v1/orders", &order).await.body["matched"], 1);
     world.received("acme", |ledger| ledger.accepted_keys == 1).await;
     assert_eq!(world.daemon.get("/v1/stats").await.body["totals"]["unrouted"], 0);
 }

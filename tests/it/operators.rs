@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{World, ftd, partner};
+use crate::harness::{NARROWED_TOKEN, QUICK_RETRY, World, ftd, narrowed, partner};
 
 #[tokio::test]
 async fn lists_filter_and_page() {
@@ -36,37 +36,138 @@ async fn lists_filter_and_page() {
     assert_eq!(world.daemon.get("/v1/deliveries/dlv_0000000000000000").await.status, 404);
 }
 
+#[tokio::test]
+async fn what_is_unrouted_is_listed_with_the_daemon_up_and_down() {
+    let wants = "events = [\"registration\"]";
+    let partners = vec![partner("acme", "200").postback(wants), partner("beta", "200").postback(wants)];
+    let mut world = World::with_api(partners, &narrowed(), QUICK_RETRY).await;
+    for (affiliate, transaction) in [("acme", "dep-1"), ("acme", "dep-2"), ("beta", "dep-3")] {
+        world.accept(ftd(affiliate, transaction)).await;
+    }
+    let names = |page: &serde_json::Value| -> Vec<String> {
+        let items = page["items"].as_array().unwrap();
+        items.iter().map(|item| item["transaction_id"].as_str().unwrap().to_owned()).collect()
+    };
+    let first = world.daemon.get("/v1/events/unrouted?direction=oldest&limit=2").await.body;
+    assert_eq!(names(&first), ["dep-1", "dep-2"]);
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = world.daemon.get(&format!("/v1/events/unrouted?direction=oldest&limit=2&cursor={cursor}")).await.body;
+    assert_eq!((names(&second), &second["next_cursor"]), (vec!["dep-3".to_owned()], &json!(null)));
+    let own = world.daemon.get_as(NARROWED_TOKEN, "/v1/events/unrouted?affiliate=acme").await;
+    assert_eq!(names(&own.body), ["dep-2", "dep-1"]);
+    assert_eq!(world.daemon.get_as(NARROWED_TOKEN, "/v1/events/unrouted").await.status, 403);
+    assert_eq!(world.daemon.get_as(NARROWED_TOKEN, "/v1/events/unrouted?affiliate=beta").await.status, 403);
+    assert_eq!(world.daemon.get("/v1/events/unrouted?state=dead").await.status, 400);
+
+    let listed = ["list", "--unrouted", "--affiliate", "acme", "--json"];
+    let up = world.daemon.command(&listed);
+    world.daemon.kill();
+    let down = world.daemon.command(&listed);
+    assert_eq!((up.code, down.code), (0, 0), "{}{}", up.stderr, down.stderr);
+    assert_eq!(names(&serde_json::from_str(&up.stdout).unwrap()), ["dep-2", "dep-1"]);
+    assert_eq!(up.stdout, down.stdout);
+    let page = world.daemon.command(&["list", "--unrouted", "--limit", "1", "--oldest", "--cursor", cursor]);
+    assert!(page.stdout.contains("dep-3") && !page.stdout.contains("dep-2"), "{}", page.stdout);
+    assert_eq!(world.daemon.command(&["list", "--unrouted", "--state", "dead"]).code, 2);
+}
+
+#[tokio::test]
+async fn a_narrowed_token_pages_through_its_own_deliveries_only() {
+    let partners = vec![partner("acme", "200"), partner("beta", "200")];
+    let world = World::with_api(partners, &narrowed(), QUICK_RETRY).await;
+    let own = world.accept(ftd("acme", "dep-1")).await;
+    world.accept(ftd("beta", "dep-1")).await;
+    for query in ["transaction=dep-1", "click=click-dep-1"] {
+        let path = format!("/v1/deliveries?{query}&limit=1");
+        let page = world.daemon.get_as(NARROWED_TOKEN, &path).await.body;
+        assert_eq!((&page["items"][0]["delivery_id"], &page["next_cursor"]), (&json!(own), &json!(null)), "{page}");
+    }
+}
+
 /// An affiliate that fails every first round, and whose breaker never opens.
 fn patient(id: &str) -> crate::harness::Partner {
     partner(id, "500*4,200").affiliate("[limits.breaker]\nfailures = 0")
 }
 
-#[tokio::test]
-async fn a_replay_does_what_its_dry_run_counted() {
+/// The same, with twenty dead letters of each affiliate.
+async fn with_dead_letters() -> World {
     let world = World::with(vec![patient("acme"), patient("beta")]).await;
     for number in 0..20 {
         world.accept(ftd("acme", &format!("dep-{number}"))).await;
         world.accept(ftd("beta", &format!("dep-{number}"))).await;
     }
     world.at_rest().await;
+    world
+}
+
+fn path_of(order: &crate::harness::Answer) -> String {
+    format!("/v1/orders/{}", order.body["order_id"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_replay_does_what_its_dry_run_counted() {
+    let world = with_dead_letters().await;
     let filter = json!({ "affiliate": "acme", "state": "dead" });
-    let dry = world.daemon.post("/v1/replays", &json!({ "filter": filter, "dry_run": true })).await;
+    let dry = json!({ "verb": "replay", "filter": filter, "dry_run": true });
+    let dry = world.daemon.post("/v1/orders", &dry).await;
     assert_eq!((dry.status, &dry.body), (200, &json!({ "matched": 20, "refused": 0, "refusals": [] })));
-    assert_eq!(world.daemon.post("/v1/replays", &json!({ "filter": {}, "reason": "all" })).await.status, 400);
-    assert_eq!(
-        world.daemon.post("/v1/replays", &json!({ "filter": filter })).await.status,
-        400,
-        "a reason is asked for"
-    );
-    let order = json!({ "filter": filter, "limit": 15, "rate": "500/s", "reason": "their outage is over" });
-    let started = world.daemon.post("/v1/replays", &order).await;
-    assert_eq!((started.status, &started.body["matched"]), (202, &json!(15)));
-    let path = format!("/v1/replays/{}", started.body["replay_id"].as_str().unwrap());
-    let ended = world.daemon.poll(&path, |replay| replay["state"] == "finished").await;
-    assert_eq!((&ended["replayed"], &ended["refused"], &ended["by"]), (&json!(15), &json!(0), &json!("tests")));
+    let refused = [
+        json!({ "verb": "replay", "filter": {}, "reason": "all" }),
+        json!({ "verb": "replay", "filter": filter }),
+        json!({ "verb": "resend", "filter": filter, "reason": "x" }),
+        json!({ "verb": "cancel", "filter": filter, "force": true, "reason": "x" }),
+        json!({ "verb": "replay", "filter": filter, "rate": "fast", "reason": "x" }),
+    ];
+    for order in refused {
+        assert_eq!(world.daemon.post("/v1/orders", &order).await.status, 400, "{order}");
+    }
+    let reason = "their outage is over";
+    let order = json!({ "verb": "replay", "filter": filter, "limit": 15, "rate": "500/s", "reason": reason });
+    let given = world.daemon.post("/v1/orders", &order).await;
+    assert_eq!((given.status, &given.body["matched"]), (202, &json!(15)));
+    let ended = world.daemon.poll(&path_of(&given), |order| order["state"] == "finished").await;
+    assert_eq!((&ended["done"], &ended["refused"], &ended["by"]), (&json!(15), &json!(0), &json!("tests")));
     world.received("acme", |ledger| ledger.accepted_keys == 15).await;
     let stats = world.at_rest().await;
     assert_eq!((&stats["deliveries"]["dead"], &stats["deliveries"]["delivered"]), (&json!(25), &json!(15)));
+}
+
+#[tokio::test]
+async fn a_bulk_order_goes_on_after_a_crash_and_does_each_once() {
+    let mut world = with_dead_letters().await;
+    let order = json!({ "verb": "replay", "filter": { "state": "dead" }, "rate": "20/s", "reason": "outage" });
+    let given = world.daemon.post("/v1/orders", &order).await;
+    let path = path_of(&given);
+    world.daemon.poll(&path, |order| order["done"].as_u64() >= Some(5)).await;
+    world.daemon.kill();
+    world.daemon.start_again();
+    let ended = world.daemon.poll(&path, |order| order["state"] == "finished").await;
+    assert_eq!((&ended["done"], &ended["refused"], &ended["remaining"]), (&json!(40), &json!(0), &json!(0)));
+    let stats = world.at_rest().await;
+    assert_eq!(stats["deliveries"], json!({ "delivered": 40 }));
+    let listed = world.daemon.get("/v1/orders").await.body;
+    assert_eq!((&listed["items"][0]["reason"], &listed["items"][0]["by"]), (&json!("outage"), &json!("tests")));
+}
+
+#[tokio::test]
+async fn a_bulk_order_can_be_paused_resumed_and_stopped() {
+    let world = with_dead_letters().await;
+    let order = json!({ "verb": "discard", "filter": { "state": "dead" }, "rate": "10/s", "reason": "written off" });
+    let path = path_of(&world.daemon.post("/v1/orders", &order).await);
+    world.daemon.poll(&path, |order| order["done"].as_u64() >= Some(2)).await;
+    let change = async |verb: &str| world.daemon.post(&format!("{path}/{verb}"), &json!({})).await;
+    let paused = change("pause").await;
+    assert_eq!((paused.status, &paused.body["state"]), (200, &json!("paused")));
+    let done = &paused.body["done"];
+    assert_eq!(&world.daemon.get(&path).await.body["done"], done);
+    assert_eq!(change("resume").await.body["state"], "running");
+    world.daemon.poll(&path, |order| order["done"].as_u64() > done.as_u64()).await;
+    let stopped = change("stop").await;
+    assert_eq!(stopped.body["state"], "stopped");
+    assert_eq!(change("resume").await.status, 409);
+    let stats = world.daemon.get("/v1/stats").await.body;
+    let (dead, put_away) = (&stats["deliveries"]["dead"], &stats["deliveries"]["cancelled"]);
+    assert_eq!((put_away, dead.as_u64().unwrap()), (&stopped.body["done"], 40 - put_away.as_u64().unwrap()));
 }
 
 #[tokio::test]
@@ -76,8 +177,8 @@ async fn delivered_ones_are_only_sent_again_by_force() {
     world.until(&id, "delivered").await;
     let filter = json!({ "affiliate": "acme" });
     let count = async |force: bool| {
-        let order = json!({ "filter": filter, "dry_run": true, "force": force });
-        world.daemon.post("/v1/replays", &order).await.body["matched"].as_u64().unwrap()
+        let order = json!({ "verb": "replay", "filter": filter, "dry_run": true, "force": force });
+        world.daemon.post("/v1/orders", &order).await.body["matched"].as_u64().unwrap()
     };
     assert_eq!((count(false).await, count(true).await), (0, 1));
     let path = format!("/v1/deliveries/{id}/replay");

@@ -19,6 +19,8 @@ fn what_is_not_said_has_the_documented_default() {
     assert_eq!((settings.dispatch.in_flight, settings.dispatch.response_cap), (256, 64 << 10));
     assert_eq!(settings.dispatch.shutdown, secs(30));
     assert_eq!((settings.ingest.max_batch, settings.ingest.max_body), (1000, 8 << 20));
+    assert_eq!(settings.ingest.max_buffered, 64 << 20);
+    assert_eq!((settings.api.max_connections, settings.api.stalled_after), (1024, secs(30)));
     assert_eq!(settings.ingest.unknown_affiliate, UnknownAffiliate::Refuse);
     assert_eq!((settings.egress.ports.as_slice(), settings.egress.allow.len()), ([80, 443].as_slice(), 0));
     assert_eq!((settings.log.format, settings.log.level.as_str()), (LogFormat::Text, "info"));

@@ -12,6 +12,8 @@ retain = { delivered = "90", dead = 400 }                        # !outbox.retai
 
 [api]
 listen = "localhost"                                             # !api.listen
+max_connections = 0                                              # !api.max_connections
+stalled_after = "10ms"                                           # !api.stalled_after
 
 [[api.token]]
 name = "casino"
@@ -30,6 +32,7 @@ scopes = []                                                      # !api.socket_u
 [ingest]
 unknown_affiliate = "drop"                                       # !ingest.unknown_affiliate
 max_batch = 0                                                    # !ingest.max_batch
+max_buffered = "1MiB"                                            # !ingest.max_buffered
 
 [egress]
 allow = [
@@ -231,6 +234,26 @@ fn an_affiliate_is_named_after_its_file() {
             "affiliates/beta.toml:1: id: \"acme\" is the id of another file's affiliate; give each affiliate its own id and one file",
         ]
     );
+}
+
+#[test]
+fn faulty_conditions_on_a_body_are_found() {
+    let table = [
+        ("json = { pointer = \"/a\", equals = 1, absent = true }", "json.absent: has equals and absent at once"),
+        ("json = { pointer = \"a\" }", "json.pointer: \"a\" is not a JSON pointer"),
+        ("json = [{ pointer = \"/a\" }, { pointr = \"/b\" }]", "json[1].pointr: is not a known key"),
+        ("json = []", "json: is an empty list"),
+        ("json = { pointer = \"/a\", one_of = [] }", "json.one_of: is an empty list"),
+        ("xml = { tag = \"<bad>\" }", "xml.tag: \"<bad>\" is not a tag's name"),
+        ("xml = { equals = \"0\" }", "xml.tag: is missing"),
+        ("xml = { tag = \"bad\", equals = 0 }", "xml.equals: must be a text"),
+        ("xml = { tag = \"bad\", absent = \"yes\" }", "xml.absent: must be true or false"),
+    ];
+    for (condition, expected) in table {
+        let rule = format!("[[postback.response]]\nwhen = {{ {condition} }}\nthen = \"rejected\"\n");
+        let errors = Shop::new().file("affiliates/acme.toml", &affiliate_with(&rule)).errors();
+        assert!(errors.iter().any(|error| error.contains(expected)), "{condition}: {errors:#?}");
+    }
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 mod defaults;
 mod dictionary_page;
+mod documentation;
 mod faults;
+mod platforms;
 mod secrets;
 mod shipped;
+mod signing;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -42,7 +42,7 @@ fn the_shipped_files_are_sound_from_a_bare_clone() {
 }
 
 /// An event of a type with everything that any type may carry.
-fn example(kind: &EventType, affiliate: &Affiliate, dictionary: &Dictionary) -> Event {
+pub(super) fn example(kind: &EventType, affiliate: &Affiliate, dictionary: &Dictionary) -> Event {
     let rule = dictionary.rule(kind).unwrap();
     let value = |rule: &ParamRule| match rule.kind {
         ParamKind::Text => json!(rule.one_of.first().map_or("x", String::as_str)),
@@ -61,7 +61,7 @@ fn example(kind: &EventType, affiliate: &Affiliate, dictionary: &Dictionary) -> 
     Event::parse(&json, rules).unwrap_or_else(|faults| panic!("{kind}: {faults:?}"))
 }
 
-fn render(postback: &Postback, event: &Event) -> Result<String, RenderError> {
+pub(super) fn render(postback: &Postback, event: &Event) -> Result<String, RenderError> {
     let event_id = EventId::from_u64(1);
     let scope = Scope {
         event,

@@ -85,12 +85,16 @@ impl<'a> Reader<'a> {
     fn event(&mut self) -> Option<Event> {
         self.check_names();
         self.check_size();
+        let told_by_click = self.is_told_by_click();
+        let given = if told_by_click { None } else { self.required_name("transaction_id", TransactionId::parse) };
         let kind = self.required_name("type", EventType::parse);
         let affiliate_id = self.affiliate_id();
         let rule = kind.as_ref().and_then(|kind| self.type_rule(kind));
         let click_id = self.optional_name("click_id", ClickId::parse);
-        let transaction_given = self.get("transaction_id").is_some();
-        let transaction_id = self.transaction_id(kind.as_ref(), click_id.as_ref(), rule);
+        let transaction_id = match (&kind, &click_id) {
+            (Some(kind), Some(click)) if told_by_click => Some(TransactionId::of_click(kind, click)),
+            _ => given,
+        };
         let offer_id = self.optional_name("offer_id", OfferId::parse);
         let status = self.status();
         let occurred_at = self.occurred_at();
@@ -106,7 +110,7 @@ impl<'a> Reader<'a> {
         let params = self.params(rule);
         Some(Event {
             transaction_id: transaction_id?,
-            transaction_given,
+            transaction_given: !told_by_click,
             kind: kind?,
             affiliate_id: affiliate_id?,
             click_id,
@@ -176,22 +180,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The transaction's name, or one made of type and click where the type allows that.
-    fn transaction_id(
-        &mut self,
-        kind: Option<&EventType>,
-        click: Option<&ClickId>,
-        rule: Option<&TypeRule>,
-    ) -> Option<TransactionId> {
-        let by_click = rule.is_some_and(|rule| rule.click_dedupe.is_some());
-        if !by_click || self.get("transaction_id").is_some() {
-            return self.required_name("transaction_id", TransactionId::parse);
-        }
-        if self.get("click_id").is_none() {
+    /// Whether the event has no transaction id and its type allows that: the click tells it apart from others.
+    fn is_told_by_click(&mut self) -> bool {
+        let kind = self.get("type").and_then(Value::as_str).and_then(|kind| EventType::parse(kind).ok());
+        let rule = kind.and_then(|kind| self.rules.dictionary.rule(&kind));
+        let told = rule.is_some_and(|rule| rule.click_dedupe.is_some()) && self.get("transaction_id").is_none();
+        if told && self.get("click_id").is_none() {
             let detail = "is required of an event without a transaction_id: it tells it apart from others";
             self.fault("/click_id", FaultCode::Missing, detail);
         }
-        Some(TransactionId::of_click(kind?, click?))
+        told
     }
 
     fn affiliate_id(&mut self) -> Option<AffiliateId> {

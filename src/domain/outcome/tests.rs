@@ -1,5 +1,7 @@
 //! What answers and failures mean, and what follows from them.
 
+use regex::bytes::Regex;
+
 use super::*;
 use crate::domain::delivery::State;
 use crate::domain::retry::Jitter;
@@ -41,7 +43,9 @@ fn defaults_decide_where_no_rule_does() {
 #[test]
 fn the_first_rule_that_holds_decides_and_is_named() {
     let status = |text| StatusRange::parse_list(text).unwrap();
-    let json = |pointer: &str, equals| Some(JsonCondition { pointer: pointer.into(), equals });
+    let json = |pointer: &str, value| {
+        vec![JsonCondition { pointer: pointer.into(), expected: Expectation::OneOf(vec![value]) }]
+    };
     let rules = [
         rule(
             Conditions { status: status("200"), body_contains: Some("duplicate".into()), ..Conditions::default() },
@@ -50,7 +54,7 @@ fn the_first_rule_that_holds_decides_and_is_named() {
         rule(
             Conditions {
                 status: status("2xx"),
-                json: json("/code", Some(serde_json::json!(40100))),
+                json: json("/code", serde_json::json!(40100)),
                 ..Conditions::default()
             },
             Verdict::Throttled,
@@ -73,6 +77,50 @@ fn the_first_rule_that_holds_decides_and_is_named() {
 }
 
 #[test]
+fn a_page_is_misconfigured_only_where_a_rule_expects_otherwise() {
+    let status = |text| StatusRange::parse_list(text).unwrap();
+    let json = || vec![JsonCondition { pointer: "/error".into(), expected: Expectation::Present }];
+    let xml = || vec![XmlCondition { tag: "error".into(), expected: Expectation::Present }];
+    let none = Conditions::default;
+    let page = "<html><body>Log in</body></html>";
+    let table = [
+        (rule(Conditions { json: json(), ..none() }, Verdict::Rejected), page, Outcome::Misconfigured),
+        (rule(Conditions { json: json(), ..none() }, Verdict::Rejected), "{\"ok\":1}", Outcome::Delivered),
+        (rule(Conditions { xml: xml(), ..none() }, Verdict::Rejected), page, Outcome::Misconfigured),
+        (rule(Conditions { xml: xml(), ..none() }, Verdict::Rejected), "<ok/>", Outcome::Delivered),
+        (
+            rule(Conditions { content_type: Some("application/json".into()), ..none() }, Verdict::Delivered),
+            page,
+            Outcome::Misconfigured,
+        ),
+        (
+            rule(Conditions { body_contains: Some("OK".into()), ..none() }, Verdict::Delivered),
+            page,
+            Outcome::Misconfigured,
+        ),
+        (
+            rule(Conditions { body_contains: Some("OK".into()), ..none() }, Verdict::Delivered),
+            "fine",
+            Outcome::Delivered,
+        ),
+        (rule(Conditions { body_contains: Some("ERR".into()), ..none() }, Verdict::Rejected), page, Outcome::Delivered),
+        (
+            rule(Conditions { status: status("409"), json: json(), ..none() }, Verdict::Rejected),
+            page,
+            Outcome::Delivered,
+        ),
+    ];
+    for (rule, body, outcome) in table {
+        assert_eq!(judge(&response(200, body), std::slice::from_ref(&rule), true).outcome, outcome, "{rule:?} {body}");
+        assert_eq!(judge(&response(500, body), &[rule], true).outcome, Outcome::Retry);
+    }
+    let rules = [rule(Conditions { json: json(), ..none() }, Verdict::Rejected)];
+    let unnamed = Response { content_type: None, ..response(200, " <!DOCTYPE HTML>\n<p>") };
+    assert_eq!(judge(&unnamed, &rules, true).outcome, Outcome::Misconfigured);
+    assert_eq!(judge(&Response { body: b"OK", ..unnamed }, &rules, true).outcome, Outcome::Delivered);
+}
+
+#[test]
 fn a_body_over_the_cap_is_not_success() {
     let over = Response { over_cap: true, ..response(200, "x") };
     assert_eq!(judge(&over, &[], true).outcome, Outcome::Retry);
@@ -80,14 +128,12 @@ fn a_body_over_the_cap_is_not_success() {
 }
 
 #[test]
-fn status_ranges_read_and_refuse() {
-    let range = |first, last| Some(vec![StatusRange { first, last }]);
-    assert_eq!(StatusRange::parse_list("2xx"), range(200, 299));
-    assert_eq!(StatusRange::parse_list("400-404"), range(400, 404));
-    assert_eq!(StatusRange::parse_list("200, 204").unwrap().len(), 2);
-    for text in ["", "20", "9xx", "404-400", "2xx-3xx", "200;201"] {
-        assert_eq!(StatusRange::parse_list(text), None, "{text:?}");
-    }
+fn what_is_ours_to_mend_is_told_from_what_an_event_lacks() {
+    let outcome = |error| judge_failure(failure_to_render(&error)).outcome;
+    let name = || "hmac".to_owned();
+    assert_eq!(outcome(RenderError::UnknownSecret { name: name() }), Outcome::Misconfigured);
+    assert_eq!(outcome(RenderError::SecretEncoding { name: name(), encoding: "hex" }), Outcome::Misconfigured);
+    assert_eq!(outcome(RenderError::PathSegment), Outcome::Unrenderable);
 }
 
 #[test]
@@ -125,6 +171,7 @@ fn a_failure_is_judged_by_whose_it_is() {
     let table = [
         (Failure::Blocked, Outcome::Blocked, Health::Unknown),
         (Failure::Unrenderable, Outcome::Unrenderable, Health::Unknown),
+        (Failure::SecretUnusable, Outcome::Misconfigured, Health::Unknown),
         (Failure::Unreachable, Outcome::Unreachable, Health::Bad),
         (Failure::Local, Outcome::Unreachable, Health::Unknown),
         (Failure::Tls, Outcome::Retry, Health::Bad),

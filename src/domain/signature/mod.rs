@@ -4,7 +4,8 @@
 //! finished and before anything is sent: render, sign, place.
 //!
 //! `standard-webhooks` follows <https://www.standardwebhooks.com>: `id.timestamp.body`, one signature for each live
-//! secret. `custom` signs a message template over the request's parts and the event's fields with the current secret.
+//! secret. `custom` signs a message template over the request's parts and the event's fields with the current secret;
+//! only a header whose value says how may carry a signature of each further live secret, too.
 //!
 //! This module refuses to know where secrets are kept and what else is in the request.
 
@@ -17,7 +18,7 @@ pub use message::ParameterForm;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::request::RequestFault;
 use super::template::encode::{self, Place as Encoding};
@@ -70,6 +71,9 @@ pub enum PlaceSource {
         name: String,
         /// Its value as a template in `{ }` around `{signature}`; `None` for the signature alone.
         value: Option<String>,
+        /// What follows for each live secret behind the current one, as a template around its `{signature}`; `None`
+        /// where only the current one signs.
+        repeat: Option<String>,
     },
 }
 
@@ -102,6 +106,7 @@ enum Place {
     Header {
         name: String,
         value: Template,
+        repeat: Option<Template>,
     },
 }
 
@@ -151,10 +156,16 @@ impl SignatureScheme {
         let message = template("signature.message", &custom.message, Vocabulary::Message);
         let place = match &custom.place {
             PlaceSource::Query(name) => Some(Place::Query(encode::url_literal(name, Encoding::Query))),
-            PlaceSource::Header { name, value } => {
-                let value = value.as_deref().unwrap_or("{signature}");
-                template("signature.place", value, Vocabulary::SignatureHeader)
-                    .map(|value| Place::Header { name: name.to_ascii_lowercase(), value })
+            PlaceSource::Header { name, value, repeat } => {
+                let mut template = |text| template("signature.place", text, Vocabulary::SignatureHeader);
+                let value = template(value.as_deref().unwrap_or("{signature}"));
+                let repeat = repeat.as_deref().map(template);
+                let whole = repeat.as_ref().is_none_or(Option::is_some);
+                value.filter(|_| whole).map(|value| Place::Header {
+                    name: name.to_ascii_lowercase(),
+                    value,
+                    repeat: repeat.flatten(),
+                })
             }
         };
         faults.extend(message.iter().flat_map(|message| check_message(custom, message)));
@@ -198,14 +209,14 @@ impl SignatureScheme {
 
     /// The expressions of its message and its header.
     pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
-        let (message, header) = match &self.0 {
-            Scheme::StandardWebhooks { .. } => (None, None),
+        let (message, header, repeat) = match &self.0 {
+            Scheme::StandardWebhooks { .. } => (None, None, None),
             Scheme::Custom(custom) => match &custom.place {
-                Place::Header { value, .. } => (Some(&custom.message), Some(value)),
-                Place::Query(_) => (Some(&custom.message), None),
+                Place::Header { value, repeat, .. } => (Some(&custom.message), Some(value), repeat.as_ref()),
+                Place::Query(_) => (Some(&custom.message), None, None),
             },
         };
-        message.into_iter().chain(header).flat_map(Template::expressions)
+        message.into_iter().chain(header).chain(repeat).flat_map(Template::expressions)
     }
 
     /// The name of its secret.
@@ -248,40 +259,46 @@ impl SignatureScheme {
 
 impl Custom {
     fn sign(&self, request: Unsigned<'_>, given: &Environment<'_>) -> Result<Placement, RenderError> {
-        let signature = match given.view {
-            View::Wire => self.signature(request, given)?,
-            View::Record => MASK.to_owned(),
+        let live = live(given.scope.secrets, &self.secret)?;
+        let signature = |secret: &SecretString| match given.view {
+            View::Wire => self.signature(request, given, secret.expose_secret()),
+            View::Record => Ok(MASK.to_owned()),
         };
+        let (current, others) = live.split_first().ok_or_else(|| unknown(&self.secret))?;
         match &self.place {
             Place::Query(name) => {
                 let mut parameter = format!("{name}=");
                 match given.view {
                     View::Wire => {
                         // Cannot fail: only headers and XML refuse characters.
-                        let _ = encode::push(&signature, Encoding::Query, false, &mut parameter);
+                        let _ = encode::push(&signature(current)?, Encoding::Query, false, &mut parameter);
                     }
                     View::Record => parameter.push_str(MASK),
                 }
                 Ok(Placement::Query(parameter))
             }
-            Place::Header { name, value } => {
-                let environment = Environment { signature: Some(&signature), ..given.afresh() };
+            Place::Header { name, value, repeat } => {
                 let mut text = String::new();
-                value.render(&environment, Encoding::Header, &mut text)?;
+                let again = others.iter().filter_map(|secret| Some((repeat.as_ref()?, secret)));
+                for (template, secret) in std::iter::once((value, current)).chain(again) {
+                    let signature = signature(secret)?;
+                    let environment = Environment { signature: Some(&signature), ..given.afresh() };
+                    template.render(&environment, Encoding::Header, &mut text)?;
+                }
                 Ok(Placement::Headers(vec![(name.clone(), text)]))
             }
         }
     }
 
-    fn signature(&self, request: Unsigned<'_>, given: &Environment<'_>) -> Result<String, RenderError> {
+    /// The signature by one live value of the secret.
+    fn signature(&self, request: Unsigned<'_>, given: &Environment<'_>, secret: &str) -> Result<String, RenderError> {
         let parts = Parts { request, joiner: self.joiner.as_deref(), form: self.parameters };
         let look_up = |part: RequestPart| -> Cow<'_, str> { parts.get(part) };
-        let environment = Environment { part: Some(&look_up), own_secret: Some(&self.secret), ..given.afresh() };
+        let environment = Environment { part: Some(&look_up), own_secret: Some(secret), ..given.afresh() };
         let mut message = String::new();
         self.message.render(&environment, Encoding::Plain, &mut message)?;
         let key = if self.algorithm.is_keyed() {
-            let value = current(given.scope.secrets, &self.secret)?;
-            self.secret_encoding.key(value).ok_or_else(|| RenderError::SecretEncoding {
+            self.secret_encoding.key(secret).ok_or_else(|| RenderError::SecretEncoding {
                 name: self.secret.clone(),
                 encoding: self.secret_encoding.name(),
             })?
@@ -299,7 +316,7 @@ fn standard_webhooks(secret: &str, body: &str, given: &Environment<'_>) -> Resul
     let Environment { scope, view, .. } = *given;
     let id = scope.delivery_id.to_string();
     let timestamp = scope.timestamp.as_second().to_string();
-    let values = scope.secrets.get(secret).ok_or_else(|| RenderError::UnknownSecret { name: secret.into() })?;
+    let values = live(scope.secrets, secret)?;
     let message = match view {
         View::Wire => format!("{id}.{timestamp}.{body}"),
         View::Record => String::new(),
@@ -323,9 +340,13 @@ fn standard_webhooks(secret: &str, body: &str, given: &Environment<'_>) -> Resul
     Ok(WEBHOOK_HEADERS.into_iter().map(str::to_owned).zip(values).collect())
 }
 
-fn current<'s>(secrets: &'s Secrets, name: &str) -> Result<&'s str, RenderError> {
-    let value = secrets.get(name).and_then(<[_]>::first);
-    value.map(ExposeSecret::expose_secret).ok_or_else(|| RenderError::UnknownSecret { name: name.into() })
+/// The live values of a secret, the current one first; never empty.
+fn live<'s>(secrets: &'s Secrets, name: &str) -> Result<&'s [SecretString], RenderError> {
+    secrets.get(name).ok_or_else(|| unknown(name))
+}
+
+fn unknown(name: &str) -> RenderError {
+    RenderError::UnknownSecret { name: name.into() }
 }
 
 fn check_secret_name(name: &str) -> Option<RequestFault> {
@@ -358,12 +379,14 @@ fn check_place(source: &PlaceSource, place: Option<&Place>) -> Vec<RequestFault>
             if let Some(problem) = super::request::header_name_problem(name) {
                 faults.extend(fault(problem));
             }
-            if let Some(Place::Header { value, .. }) = place {
-                if !value.expressions().any(Expression::is_signature) {
-                    faults.extend(fault("is a header without {signature}"));
-                }
-                if value.literals().any(|text| text.chars().any(char::is_control)) {
-                    faults.extend(fault("holds a control character, which a header must not carry"));
+            if let Some(Place::Header { value, repeat, .. }) = place {
+                for template in std::iter::once(value).chain(repeat) {
+                    if !template.expressions().any(Expression::is_signature) {
+                        faults.extend(fault("is a header without {signature}"));
+                    }
+                    if template.literals().any(|text| text.chars().any(char::is_control)) {
+                        faults.extend(fault("holds a control character, which a header must not carry"));
+                    }
                 }
             }
             faults

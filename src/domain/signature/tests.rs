@@ -38,7 +38,7 @@ fn custom(algorithm: Algorithm, message: &str, output: Output) -> CustomSource {
         joiner: None,
         parameters: ParameterForm::Decoded,
         output,
-        place: PlaceSource::Header { name: "X-Sign".into(), value: None },
+        place: PlaceSource::Header { name: "X-Sign".into(), value: None, repeat: None },
     }
 }
 
@@ -91,7 +91,11 @@ fn unity_ads_vector() {
 #[test]
 fn github_vector() {
     let source = CustomSource {
-        place: PlaceSource::Header { name: "X-Hub-Signature-256".into(), value: Some("sha256={signature}".into()) },
+        place: PlaceSource::Header {
+            name: "X-Hub-Signature-256".into(),
+            value: Some("sha256={signature}".into()),
+            repeat: None,
+        },
         ..custom(Algorithm::HmacSha256, "{body}", Output::Hex)
     };
     assert_eq!(
@@ -137,7 +141,8 @@ fn standard_webhooks_signs_id_timestamp_and_body_with_every_live_secret() {
 /// Expected values were made with Python's `hmac` and `hashlib`.
 #[test]
 fn schemes_seen_in_the_wild() {
-    let header = |name: &str, value: &str| PlaceSource::Header { name: name.into(), value: Some(value.into()) };
+    let header =
+        |name: &str, value: &str| PlaceSource::Header { name: name.into(), value: Some(value.into()), repeat: None };
     let body = r#"{"a":1}"#;
     let table = [
         (
@@ -246,13 +251,17 @@ fn an_unusable_secret_is_named_and_not_shown() {
 #[test]
 fn what_cannot_work_does_not_compile() {
     let base = || custom(Algorithm::HmacSha256, "{body}", Output::Hex);
-    let header = |name: &str, value: &str| PlaceSource::Header { name: name.into(), value: Some(value.into()) };
+    let header =
+        |name: &str, value: &str| PlaceSource::Header { name: name.into(), value: Some(value.into()), repeat: None };
+    let repeated = |text: &str| PlaceSource::Header { name: "X-S".into(), value: None, repeat: Some(text.into()) };
     let table = [
         (CustomSource { message: "{bodi}".into(), ..base() }, "signature.message", "did you mean \"body\""),
         (CustomSource { message: "{signature}".into(), ..base() }, "signature.message", "cannot be used here"),
         (CustomSource { message: String::new(), ..base() }, "signature.message", "is empty"),
         (custom(Algorithm::Md5, "{click_id}", Output::Hex), "signature.message", "no {secret}"),
         (CustomSource { place: header("X-S", "v1="), ..base() }, "signature.place", "without {signature}"),
+        (CustomSource { place: repeated(",v1="), ..base() }, "signature.place", "without {signature}"),
+        (CustomSource { place: repeated(",{signatur}"), ..base() }, "signature.place", "did you mean \"signature\""),
         (CustomSource { place: header("X S", "{signature}"), ..base() }, "signature.place", "header's name"),
         (CustomSource { place: header("Host", "{signature}"), ..base() }, "signature.place", "connection"),
         (CustomSource { place: header("X-S", "{signature}\r\nA: b"), ..base() }, "signature.place", "control"),

@@ -63,7 +63,8 @@ pub(super) struct Operand<'a> {
 /// Why a filter cannot work on a value: the rest of a sentence that begins with the filter.
 type Problem = &'static str;
 
-const NAMES: [&str; 20] = [
+/// The names of all filters.
+pub(crate) const NAMES: [&str; 20] = [
     "default",
     "fixed",
     "minor",

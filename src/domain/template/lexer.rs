@@ -143,7 +143,7 @@ impl Lexer<'_> {
 /// Styles whose delimiters are common in literal text, so that only what is well formed is a macro.
 fn is_lenient(style: Delimiters) -> bool {
     match style {
-        Delimiters::Bracket | Delimiters::Hash | Delimiters::Percent => true,
+        Delimiters::Bracket | Delimiters::Hash | Delimiters::Percent | Delimiters::Angle => true,
         Delimiters::Brace
         | Delimiters::DoubleBrace
         | Delimiters::DollarBrace

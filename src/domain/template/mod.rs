@@ -39,7 +39,11 @@ pub use error::{RenderError, TemplateError};
 pub use expression::Expression;
 pub use scope::{Scope, Secrets};
 
+#[cfg(test)]
+pub(crate) use filter::NAMES as FILTERS;
 pub(crate) use path::{RequestPart, Vocabulary};
+#[cfg(test)]
+pub(crate) use path::{event_names, message_names};
 pub(crate) use scope::{Environment, MASK, View};
 pub(crate) use value::Value;
 
@@ -78,11 +82,13 @@ pub enum Delimiters {
     Percent,
     /// `[[[click_id]]]`
     TripleBracket,
+    /// `<click_id>`
+    Angle,
 }
 
 impl Delimiters {
     /// Every style.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Brace,
         Self::DoubleBrace,
         Self::DollarBrace,
@@ -91,6 +97,7 @@ impl Delimiters {
         Self::DoubleHash,
         Self::Percent,
         Self::TripleBracket,
+        Self::Angle,
     ];
 
     /// Reads a style as it stands in the configuration: opening, a space, closing; the space may be left out.
@@ -112,6 +119,7 @@ impl Delimiters {
             Self::DoubleHash => "## ##",
             Self::Percent => "% %",
             Self::TripleBracket => "[[[ ]]]",
+            Self::Angle => "< >",
         }
     }
 

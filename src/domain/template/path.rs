@@ -116,6 +116,18 @@ const BUILT_IN: [(&str, Path); 7] = [
     ("signature", Path::Signature),
 ];
 
+/// The names that may stand in a request beside `original.…`, `secret.…` and the entries of objects.
+#[cfg(test)]
+pub(crate) fn event_names() -> impl Iterator<Item = &'static str> {
+    PARTS.iter().map(|(name, _)| *name).chain(BUILT_IN.iter().map(|(name, _)| *name))
+}
+
+/// The names that may stand only in the message that is signed.
+#[cfg(test)]
+pub(crate) fn message_names() -> impl Iterator<Item = &'static str> {
+    RequestPart::ALL.iter().map(|(name, _)| *name).chain(["secret"])
+}
+
 /// Whether a text may be a name at all.
 pub(super) fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -217,7 +229,9 @@ impl Path {
             Self::Timestamp => Value::Seconds(scope.timestamp),
             Self::Nonce => Value::Text(Cow::Borrowed(scope.nonce)),
             Self::Secret(name) => secret(environment, name)?,
-            Self::OwnSecret => secret(environment, environment.own_secret.unwrap_or_default())?,
+            Self::OwnSecret => {
+                environment.own_secret.map_or(Value::Missing, |secret| Value::Text(Cow::Borrowed(secret)))
+            }
             Self::Signature => {
                 environment.signature.map_or(Value::Missing, |signature| Value::Text(Cow::Borrowed(signature)))
             }

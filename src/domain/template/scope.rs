@@ -88,7 +88,7 @@ pub(crate) struct Environment<'a> {
     pub(crate) view: View,
     /// Parts of the request, for the message that is signed.
     pub(crate) part: Option<&'a dyn Fn(RequestPart) -> Cow<'a, str>>,
-    /// The name of the signature's own secret.
+    /// The value of the signature's own secret that signs.
     pub(crate) own_secret: Option<&'a str>,
     /// The signature, for the header that carries it.
     pub(crate) signature: Option<&'a str>,

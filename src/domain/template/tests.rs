@@ -67,7 +67,7 @@ fn plain(text: &str) -> String {
 
 #[test]
 fn every_style_finds_its_macros_and_leaves_the_rest() {
-    use Delimiters::{Brace, Bracket, DollarBrace, DoubleBrace, DoubleHash, Hash, Percent, TripleBracket};
+    use Delimiters::{Angle, Brace, Bracket, DollarBrace, DoubleBrace, DoubleHash, Hash, Percent, TripleBracket};
     let table = [
         (Brace, "a={click_id}&b={cid}", "a=C-1&b=c-1"),
         (Brace, "{lead.Sub1|upper}{1}", "B\"3ftd"),
@@ -83,6 +83,8 @@ fn every_style_finds_its_macros_and_leaves_the_rest() {
         (Percent, "a%20b=%click_id%%20%C3%BC%affiliate_id%", "a%20b=C-1%20%C3%BCacme"),
         (Percent, "%cid|upper%-100%", "C-1-100%"),
         (TripleBracket, "[[[click_id]]][x][[y]]", "C-1[x][[y]]"),
+        (Angle, "a=<click_id>&b=<cid|upper>", "a=C-1&b=C-1"),
+        (Angle, "1 < 2 <a b=\"<cid>\"></a> > 1", "1 < 2 <a b=\"c-1\"></a> > 1"),
     ];
     for (style, text, expected) in table {
         let template = compile(text, style).unwrap_or_else(|errors| panic!("{text}: {errors:?}"));
@@ -96,7 +98,7 @@ fn styles_are_known_by_what_stands_in_the_configuration() {
         assert_eq!(Delimiters::parse(style.name()), Some(style));
         assert_eq!(Delimiters::parse(&format!("{}{}", style.open(), style.close())), Some(style));
     }
-    assert_eq!(Delimiters::parse("< >"), None);
+    assert_eq!(Delimiters::parse("<< >>"), None);
     assert_eq!(Delimiters::parse(""), None);
 }
 

@@ -47,10 +47,32 @@ async fn transactions_and_clicks_lead_to_their_events(story: Story) {
     assert_eq!(transaction("r1"), [reversed.event]);
     assert_eq!(ids(reader.click(&"c-1".parse().unwrap()).unwrap()), [original.event, reversed.event]);
     let record = reader.event(reversed.event).unwrap().unwrap();
-    assert_eq!(reader.original_of(&record.event).unwrap().unwrap().transaction_id.as_str(), "t1");
+    assert_eq!(reader.original_of(reversed.event, &record.event).unwrap().unwrap().transaction_id.as_str(), "t1");
+}
+
+async fn the_original_of_a_reversal_is_the_last_told_before_it(story: Story) {
+    let plan = || to(&["a"], OrderPolicy::default());
+    let priced = |status, payout: &str| {
+        let payout = Some(crate::domain::money::Amount::parse(payout).unwrap());
+        Event { payout, ..event("t1", "ftd", status) }
+    };
+    let early = story.accept(reversal("r0", "t1"), plan()).await;
+    let reader = story.outbox().reader();
+    let original = |id: DeliveryId| {
+        let record = reader.event(id.event).unwrap().unwrap();
+        reader.original_of(id.event, &record.event).unwrap().map(|event| event.payout.unwrap().to_string())
+    };
+    assert_eq!(original(early), None);
+    story.accept(priced(Status::Pending, "100"), plan()).await;
+    story.accept(priced(Status::Approved, "120"), plan()).await;
+    let reversed = story.accept(reversal("t1", "t1"), plan()).await;
+    story.accept(priced(Status::Rejected, "0"), plan()).await;
+    assert_eq!(original(reversed).as_deref(), Some("120"));
+    assert_eq!(original(early).as_deref(), Some("100"), "all of them came later");
 }
 
 contract!(
+    the_original_of_a_reversal_is_the_last_told_before_it,
     windows_page_through_what_is_scheduled_in_order,
     dead_and_held_are_listed_by_postback,
     transactions_and_clicks_lead_to_their_events,

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::*;
 use crate::domain::delivery::{Conclusion, DeadReason, DeliveredHow, HoldReason, StateKind};
 use crate::domain::event::{Event, Status};
-use crate::domain::id::{DeliveryId, EventId, PostbackRef, TransactionId};
+use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef, TransactionId};
 use crate::domain::outcome::Outcome;
 use crate::domain::postback::{OrderPolicy, OriginalDead, OriginalUnknown, OriginalUnsettled};
 use crate::domain::record::{AttemptRecord, Cause, RecordedResponse, Timings};
@@ -41,6 +41,8 @@ macro_rules! contract {
 }
 
 mod accepting;
+mod bulk;
+mod cases;
 mod looking;
 mod ordering;
 mod sending;
@@ -190,7 +192,7 @@ impl Story {
     }
 
     async fn order(&self, id: DeliveryId, order: Order) -> Result<StateKind, OrderRefused> {
-        let request = OrderRequest { id, order, by: "ops".into(), reason: "test".into(), at: now() };
+        let request = OrderRequest { id, order, by: "ops".into(), reason: "test".into(), at: now(), bulk: None };
         self.outbox().order(request).await.unwrap().map(|delivery| delivery.state.kind())
     }
 

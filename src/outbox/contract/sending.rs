@@ -157,7 +157,24 @@ async fn an_attempt_too_large_to_keep_is_settled_without_its_response(story: Sto
     assert!(matches!(&history[0].entry.cause, Cause::Attempted(attempt) if attempt.response.is_none()));
 }
 
+async fn a_misconfigured_postback_is_flagged_until_it_works(mut story: Story) {
+    let outcomes = [Outcome::Misconfigured, Outcome::Retry, Outcome::Delivered];
+    let mut flagged = Vec::new();
+    for (number, outcome) in outcomes.into_iter().enumerate() {
+        let plan = to(&["a"], OrderPolicy::default());
+        let id = story.accept(event(&format!("t{number}"), "ftd", Status::Approved), plan).await;
+        let lease = story.outbox().begin(id).unwrap().leased().unwrap();
+        let attempt = attempt(&lease, outcome);
+        let settlement = Settlement { lease, attempt, conclusion: DEAD, at: now(), pause: None };
+        story.outbox().settle(settlement).await.unwrap();
+        story.reopen().await;
+        flagged.push(story.outbox().reader().flags().len());
+    }
+    assert_eq!(flagged, [1, 1, 0]);
+}
+
 contract!(
+    a_misconfigured_postback_is_flagged_until_it_works,
     a_retry_moves_to_its_class_and_due_time,
     orders_change_what_their_state_allows,
     a_delivery_in_flight_cannot_be_ordered_about_or_sent_twice,

@@ -30,7 +30,7 @@ use crate::domain::record::{AttemptRecord, Timings};
 use crate::ops::environment;
 
 const STEPS: usize = 24;
-const DEFAULT_SEQUENCES: u64 = 4_000;
+const DEFAULT_SEQUENCES: u64 = 1_500;
 
 /// Splitmix64: enough for stories, and the same everywhere.
 struct Dice(u64);
@@ -245,7 +245,7 @@ impl<'e> Story<'e> {
             0..4 => Conclusion::Delivered(DeliveredHow::Accepted),
             4..6 => Conclusion::Dead(DeadReason::Exhausted),
             6 => Conclusion::Held(HoldReason::Ambiguous),
-            _ => Conclusion::Again { due: now() + Duration::from_secs(60), spends: self.dice.chance(50) },
+            _ => Conclusion::Again { due: now() + Duration::from_mins(1), spends: self.dice.chance(50) },
         };
         self.tell(|| format!("settle {at:?} {conclusion:?}"));
         let lease = self.store.leases.remove(&self.id(at)).unwrap();
@@ -281,7 +281,8 @@ impl<'e> Story<'e> {
             _ => (Order::ConfirmDelivered, Ordered::Confirm),
         };
         self.tell(|| format!("order {at:?} {order:?}"));
-        let request = OrderRequest { id: self.id(at), order, by: "ops".into(), reason: "story".into(), at: now() };
+        let request =
+            OrderRequest { id: self.id(at), order, by: "ops".into(), reason: "story".into(), at: now(), bulk: None };
         let Some(answer) = self.store.run(dies, |writer| writer.order(&request)) else { return self.crash() };
         let done = self.model.order(at, expected);
         assert_eq!(answer.is_ok(), done, "seed {}: {order:?} of {at:?}: {answer:?}", self.seed);
@@ -317,7 +318,7 @@ impl<'e> Story<'e> {
     /// Sends everything that can go out until nothing can; then nobody may still be waiting for nobody.
     fn run_dry(&mut self) {
         loop {
-            let open = self.any_delivery(|model, at| model.is_sending(at));
+            let open = self.any_delivery(Model::is_sending);
             if open.is_some() {
                 self.settle_as(open, Conclusion::Delivered(DeliveredHow::Accepted));
                 continue;

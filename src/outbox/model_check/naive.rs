@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::domain::delivery::{CancelReason, Change, Conclusion, Delivery, Destination, HoldReason, State};
+use crate::domain::id::EventId;
 use crate::domain::postback::{OrderPolicy, OriginalDead, OriginalUnknown, OriginalUnsettled};
 
 /// An event as the model sees it: small numbers instead of names.
@@ -128,18 +129,17 @@ impl Model {
     fn plan(&mut self, at: At) {
         for older in self.pointless(at) {
             if !self.is_sending(older) {
-                self.set(older, State::Superseded { by: self.marker(at.0) });
+                self.set(older, State::Superseded { by: marker(at.0) });
             }
         }
         let state = match self.decide(at) {
             Decision::Go => State::Scheduled { due: self.now },
-            Decision::Wait => State::Waiting,
             Decision::Hold(reason) => State::Held { reason },
             Decision::CancelWith(originals) if originals.iter().all(|o| !self.is_sending(*o)) => {
-                originals.iter().for_each(|original| self.set(*original, UNSENT));
+                self.cancel_unsent(&originals);
                 UNSENT
             }
-            Decision::CancelWith(_) => State::Waiting,
+            Decision::Wait | Decision::CancelWith(_) => State::Waiting,
         };
         self.set(at, state);
     }
@@ -162,7 +162,7 @@ impl Model {
             && target.policy.latest_only
             && let Some(newer) = self.newer(at)
         {
-            self.set(at, State::Superseded { by: self.marker(newer) });
+            self.set(at, State::Superseded { by: marker(newer) });
         }
         if self.is_settled(at) {
             self.follow(at.0, &[self.targets[self.target(at)].affiliate]);
@@ -203,8 +203,10 @@ impl Model {
 
     // ---- the rules -------------------------------------------------------------------------------
 
-    fn marker(&self, event: usize) -> crate::domain::id::EventId {
-        crate::domain::id::EventId::from_u64(event as u64)
+    fn cancel_unsent(&mut self, originals: &[At]) {
+        for original in originals {
+            self.set(*original, UNSENT);
+        }
     }
 
     fn set(&mut self, at: At, state: State) {
@@ -268,41 +270,43 @@ impl Model {
         }
     }
 
-    fn place(&self, at: At) -> usize {
+    fn place(&self, at: At, sequence: &[(usize, bool)]) -> usize {
         let d = self.delivery(at);
         let may_step_back = match d.state {
             State::Waiting => true,
             State::Held { reason } => d.made == 0 || is_for_original(reason),
             _ => false,
         };
-        self.sequence().iter().position(|slot| *slot == (at.0, may_step_back)).unwrap_or(usize::MAX)
+        sequence.iter().position(|slot| *slot == (at.0, may_step_back)).unwrap_or(usize::MAX)
     }
 
     /// Events that one reverses and that are told before it.
-    fn reversed(&self, me: At) -> Vec<usize> {
-        let (sequence, mine) = (self.sequence(), self.place(me));
+    fn reversed(&self, me: At, sequence: &[(usize, bool)]) -> Vec<usize> {
+        let mine = self.place(me, sequence);
         let before = |other: usize| sequence.iter().position(|slot| *slot == (other, true)).is_some_and(|at| at < mine);
         (0..self.events.len()).filter(|other| self.undoes(me.0, *other) && before(*other)).collect()
     }
 
-    fn must_wait_for(&self, me: At, other: At) -> bool {
+    fn must_wait_for(&self, me: At, other: At, reversed: &[usize], sequence: &[(usize, bool)]) -> bool {
         let (mine, theirs) = (&self.targets[self.target(me)], &self.targets[self.target(other)]);
         if self.is_settled(other) || me.0 == other.0 || mine.affiliate != theirs.affiliate {
             return false;
         }
-        let in_lane = mine.lane == theirs.lane && self.connected(me.0).contains(&other.0);
-        self.reversed(me).contains(&other.0) || (in_lane && self.place(other) < self.place(me))
+        let earlier = || self.place(other, sequence) < self.place(me, sequence);
+        reversed.contains(&other.0)
+            || (mine.lane == theirs.lane && earlier() && self.connected(me.0).contains(&other.0))
     }
 
-    fn own_originals(&self, me: At) -> Vec<At> {
-        let reversed = self.reversed(me);
+    fn own_originals(&self, me: At, reversed: &[usize]) -> Vec<At> {
         let own = |at: &At| reversed.contains(&at.0) && self.target(*at) == self.target(me);
         self.all().into_iter().filter(own).collect()
     }
 
     fn decide(&self, me: At) -> Decision {
         let policy = self.targets[self.target(me)].policy;
-        let own = self.own_originals(me);
+        let sequence = self.sequence();
+        let reversed = self.reversed(me, &sequence);
+        let own = self.own_originals(me, &reversed);
         if policy.original_unsettled == OriginalUnsettled::CancelBoth && !own.is_empty() {
             if own.iter().all(|at| self.delivery(*at).state == UNSENT) {
                 return Decision::CancelWith(Vec::new());
@@ -316,13 +320,13 @@ impl Model {
                 return Decision::CancelWith(open);
             }
         }
-        if self.all().into_iter().any(|other| self.must_wait_for(me, other)) {
+        if self.all().into_iter().any(|other| self.must_wait_for(me, other, &reversed, &sequence)) {
             return Decision::Wait;
         }
         if self.events[me.0].conversion.reverses.is_none() {
             return Decision::Go;
         }
-        if self.reversed(me).is_empty() && policy.original_unknown == OriginalUnknown::Hold {
+        if reversed.is_empty() && policy.original_unknown == OriginalUnknown::Hold {
             return Decision::Hold(HoldReason::OriginalUnknown);
         }
         let dead = own.iter().any(|at| matches!(self.delivery(*at).state, State::Dead { .. }));
@@ -388,7 +392,7 @@ impl Model {
             Decision::Wait if held => State::Waiting,
             Decision::Hold(reason) if state != (State::Held { reason }) => State::Held { reason },
             Decision::CancelWith(originals) if originals.iter().all(|o| !self.is_sending(*o)) => {
-                originals.iter().for_each(|original| self.set(*original, UNSENT));
+                self.cancel_unsent(&originals);
                 UNSENT
             }
             Decision::Wait | Decision::Hold(_) | Decision::CancelWith(_) => return false,
@@ -396,6 +400,11 @@ impl Model {
         self.set(at, next);
         true
     }
+}
+
+/// The number of an event where the store has its id.
+fn marker(event: usize) -> EventId {
+    EventId::from_u64(event as u64)
 }
 
 const UNSENT: State = State::Cancelled { reason: CancelReason::ReversedUnsent };

@@ -10,12 +10,16 @@ use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::engine::{Batch, Engine, EngineError, Pairs};
 
 /// A page holds up to about 17 values and must fit a quarter of a segment to stay out of `blobs/`: this
 /// leaves 30 KiB a value, and records are bounded below that (`codec::MAX_RECORD_BYTES`).
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
+/// How long a locked store is waited for, and how often it is asked for meanwhile.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A sled store in a directory of its own.
 #[derive(Debug)]
@@ -40,17 +44,30 @@ impl SledEngine {
             .segment_size(SEGMENT_BYTES)
             .flush_every_ms(None)
             .mode(::sled::Mode::HighThroughput);
-        let db = config.open().map_err(|error| match error {
-            ::sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => {
-                EngineError::InUse { path: path.into() }
-            }
-            other => failed(other.into()),
+        let db = open_unlocked(&config).map_err(|error| {
+            if is_locked(&error) { EngineError::InUse { path: path.into() } } else { failed(error.into()) }
         })?;
         db.flush().map_err(|e| failed(e.into()))?;
         sync_creation(&data).map_err(|e| failed(e.into()))?;
         let file = File::open(data.join("db")).map_err(|e| failed(e.into()))?;
         Ok(Self { db, file })
     }
+}
+
+/// Opens the store, waiting a moment for its lock: threads of sled may hold it a little longer than the handle whose
+/// closing they finish.
+fn open_unlocked(config: &::sled::Config) -> ::sled::Result<::sled::Db> {
+    for _ in 0..LOCK_PATIENCE.as_millis() / LOCK_PAUSE.as_millis() {
+        match config.open() {
+            Err(error) if is_locked(&error) => std::thread::sleep(LOCK_PAUSE),
+            opened => return opened,
+        }
+    }
+    config.open()
+}
+
+fn is_locked(error: &::sled::Error) -> bool {
+    matches!(error, ::sled::Error::Io(io) if io.to_string().contains("could not acquire lock"))
 }
 
 fn make_private_directory(path: &Path) -> io::Result<()> {

@@ -5,6 +5,7 @@
 //! order, `settle` ends attempts, `order` does what operators say.
 
 mod accept;
+mod bulk;
 mod groups;
 mod order;
 mod settle;
@@ -18,14 +19,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::arrivals::{Due, SendClass};
+use super::bulk::BulkRecord;
 use super::claims::{Claim, Claims};
 use super::codec;
 use super::engine::{Batch, Engine};
 use super::keys::{self, GroupHash};
-use super::model::{Counts, OutboxError, Pause, PostbackNo, Totals};
+use super::model::{Counts, Flag, OutboxError, Pause, PostbackNo, Totals};
 use super::read::{Overlay, SharedMirror, View};
 use crate::domain::delivery::{Change, Delivery, HoldReason, State, StateKind};
-use crate::domain::id::{DeliveryId, EventId, PostbackRef};
+use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
 use crate::domain::record::{Cause, HistoryEntry};
 
 /// What a group of requests leads to besides its writes.
@@ -49,6 +51,9 @@ pub(crate) struct Writer<'a> {
     counts: BTreeMap<PostbackNo, Counts>,
     totals: Option<Totals>,
     pauses: BTreeMap<PostbackNo, Option<Pause>>,
+    flags: BTreeMap<PostbackNo, Option<Flag>>,
+    bulks: BTreeMap<BulkId, BulkRecord>,
+    undo_bulks: Vec<(BulkId, Option<BulkRecord>)>,
     /// Deliveries in flight whose group has joined another since they were leased.
     moved: HashMap<DeliveryId, GroupKey>,
 }
@@ -79,6 +84,9 @@ impl<'a> Writer<'a> {
             counts: BTreeMap::new(),
             totals: None,
             pauses: BTreeMap::new(),
+            flags: BTreeMap::new(),
+            bulks: BTreeMap::new(),
+            undo_bulks: Vec::new(),
             moved: HashMap::new(),
         }
     }
@@ -105,7 +113,8 @@ impl<'a> Writer<'a> {
     ) -> Result<T, OutboxError> {
         self.undo.clear();
         self.undo_counts.clear();
-        let saved = (self.totals, self.pauses.clone());
+        self.undo_bulks.clear();
+        let saved = (self.totals, self.pauses.clone(), self.flags.clone());
         let (due, claims) = (self.effects.due.len(), self.effects.claims.len());
         let result = run(self);
         if result.is_err() {
@@ -121,7 +130,13 @@ impl<'a> Writer<'a> {
                     None => self.counts.remove(&number),
                 };
             }
-            (self.totals, self.pauses) = saved;
+            for (id, previous) in std::mem::take(&mut self.undo_bulks).into_iter().rev() {
+                match previous {
+                    Some(record) => self.bulks.insert(id, record),
+                    None => self.bulks.remove(&id),
+                };
+            }
+            (self.totals, self.pauses, self.flags) = saved;
             self.effects.due.truncate(due);
             self.effects.claims.truncate(claims);
         }
@@ -144,6 +159,17 @@ impl<'a> Writer<'a> {
             match pause {
                 Some(pause) => mirror.pauses.insert(number, pause),
                 None => mirror.pauses.remove(&number),
+            };
+        }
+        for (id, record) in std::mem::take(&mut self.bulks) {
+            self.put(keys::bulk(id), &record)?;
+            self.mirror.write().unwrap_or_else(PoisonError::into_inner).bulks.insert(id, record);
+        }
+        for (number, flag) in std::mem::take(&mut self.flags) {
+            let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
+            match flag {
+                Some(flag) => mirror.flags.insert(number, flag),
+                None => mirror.flags.remove(&number),
             };
         }
         self.undo.clear();

@@ -33,13 +33,15 @@ impl Writer<'_> {
             Order::Cancel => Change::Cancel(CancelReason::Operator),
             Order::Hold => Change::Hold(HoldReason::Operator),
             Order::ConfirmDelivered => Change::ConfirmDelivered,
+            Order::Discard => Change::Cancel(CancelReason::Discarded),
         };
         let after = match before.apply(change) {
             Ok(after) => after,
             Err(illegal) => return Ok(Err(illegal.into())),
         };
         self.place(&Placed { id, postback, group: key.hash(), before: Some(&before), after: &after });
-        let order = OrderRecord { order: request.order.kind(), by: request.by.clone(), reason: request.reason.clone() };
+        let OrderRequest { order, by, reason, bulk, .. } = request.clone();
+        let order = OrderRecord { order: order.kind(), by, reason, bulk };
         self.put(keys::history(id, next), &HistoryEntry { at, cause: Cause::Ordered(order), delivery: after.clone() })?;
         self.follow(&key, at)?;
         Ok(Ok(after))

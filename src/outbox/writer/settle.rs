@@ -1,14 +1,17 @@
 //! Attempts end: their record, the new state and what follows from it, in one go.
 
+use std::sync::PoisonError;
+
 use jiff::Timestamp;
 
 use super::{GroupKey, Placed, Writer};
 use crate::domain::delivery::{Change, Conclusion, Delivery, State};
 use crate::domain::id::DeliveryId;
+use crate::domain::outcome::Outcome;
 use crate::domain::record::{AttemptRecord, Cause, HistoryEntry};
 use crate::domain::timestamp::to_micros;
 use crate::outbox::keys;
-use crate::outbox::model::{OutboxError, Settlement};
+use crate::outbox::model::{Flag, OutboxError, PostbackNo, Settlement};
 
 impl Writer<'_> {
     /// Writes down the end of an attempt: its record, the new state, freed successors and a pause.
@@ -27,6 +30,7 @@ impl Writer<'_> {
             self.write(keys::intent(id), None);
         }
         self.totals().count_attempt(attempt.outcome);
+        self.flag(lease.postback_no(), id, &attempt, at)?;
         self.put_attempt(
             id,
             lease.next_entry(),
@@ -43,6 +47,37 @@ impl Writer<'_> {
         }
         self.effects.claims.push(lease.into_claim());
         Ok(after)
+    }
+
+    /// Flags a postback whose receiver, or configuration, an attempt showed to be wrong; one that works is flagged no
+    /// longer.
+    fn flag(
+        &mut self,
+        postback: PostbackNo,
+        delivery: DeliveryId,
+        attempt: &AttemptRecord,
+        at: Timestamp,
+    ) -> Result<(), OutboxError> {
+        match attempt.outcome {
+            Outcome::Misconfigured => {
+                let flag = Flag { at, delivery, rule: attempt.rule.clone() };
+                self.put(keys::flag(postback), &flag)?;
+                self.flags.insert(postback, Some(flag));
+            }
+            Outcome::Delivered | Outcome::Duplicate if self.is_flagged(postback) => {
+                self.write(keys::flag(postback), None);
+                self.flags.insert(postback, None);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn is_flagged(&self, postback: PostbackNo) -> bool {
+        match self.flags.get(&postback) {
+            Some(flag) => flag.is_some(),
+            None => self.mirror.read().unwrap_or_else(PoisonError::into_inner).flags.contains_key(&postback),
+        }
     }
 
     /// Writes down an attempt; without its request and response where they do not fit a record.

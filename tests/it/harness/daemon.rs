@@ -96,6 +96,11 @@ impl Daemon {
         }
     }
 
+    /// Where its API listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }

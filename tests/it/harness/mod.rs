@@ -8,10 +8,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use postbackd::receiver::{LedgerSnapshot, Receiver, ReceiverOptions, Script};
+use postbackd::ops::clock::SystemClock;
+use postbackd::receiver::{LedgerSnapshot, Receiver, ReceiverOptions, Script, Verify};
 use serde_json::{Value, json};
 
-pub(crate) use daemon::{Daemon, command};
+pub(crate) use daemon::{Answer, Daemon, command};
 pub(crate) use tls::{Authority, Front, TlsFront};
 
 /// Longest a test waits for anything: `POSTBACKD_TEST_PATIENCE` seconds, for runs of many events.
@@ -28,6 +29,18 @@ pub(crate) const TOKEN: &str = "test-token-of-everything";
 /// The token that may only hand events in.
 pub(crate) const INGEST_TOKEN: &str = "test-token-of-ingest";
 
+/// A token that is for the affiliate acme only, where [`narrowed`] is configured.
+pub(crate) const NARROWED_TOKEN: &str = "test-token-of-acme";
+
+/// Lines for `[api]` that make [`NARROWED_TOKEN`] known.
+pub(crate) fn narrowed() -> String {
+    use sha2::{Digest as _, Sha256};
+    let sha256 = hex::encode(Sha256::digest(NARROWED_TOKEN));
+    format!(
+        "[[api.token]]\nname = \"narrowed\"\nsha256 = \"{sha256}\"\nscopes = [\"ingest\", \"read\"]\naffiliates = [\"acme\"]\n"
+    )
+}
+
 /// An affiliate of the test: a receiver and what its file says.
 pub(crate) struct Partner {
     id: String,
@@ -37,6 +50,7 @@ pub(crate) struct Partner {
     tail: String,
     query: String,
     front: Option<Front>,
+    verify: Option<Verify>,
 }
 
 /// An affiliate whose receiver answers by a script.
@@ -47,6 +61,7 @@ pub(crate) fn partner(id: &str, script: &str) -> Partner {
         affiliate: String::new(),
         postback: String::new(),
         tail: String::new(),
+        verify: None,
         query: "eid={event_id}&txid={transaction_id}&cid={click_id}&status={status}&payout={payout}&cur={currency}"
             .into(),
         front: None,
@@ -69,6 +84,13 @@ impl Partner {
     /// Tables behind its postback: retry, signature, response rules.
     pub(crate) fn tables(mut self, lines: &str) -> Self {
         writeln!(self.tail, "{lines}").unwrap();
+        self
+    }
+
+    /// Has the receiver accept only what is signed by Standard Webhooks with one of these secrets.
+    pub(crate) fn knows(mut self, secrets: &[&str]) -> Self {
+        let clock = std::sync::Arc::new(SystemClock);
+        self.verify = Some(Verify::standard_webhooks(secrets, Duration::from_mins(5), clock).unwrap());
         self
     }
 
@@ -121,7 +143,7 @@ impl World {
 
     /// A world with these affiliates and more lines for the daemon's file.
     pub(crate) async fn configured(partners: Vec<Partner>, daemon_lines: &str) -> Self {
-        Self::in_environment(partners, daemon_lines, &[]).await
+        Self::build(partners, "", daemon_lines, &[]).await
     }
 
     /// The same, with variables in the daemon's environment; it trusts the authority of the fronts unless they say
@@ -131,15 +153,24 @@ impl World {
         daemon_lines: &str,
         environment: &[(&str, &str)],
     ) -> Self {
+        Self::build(partners, "", daemon_lines, environment).await
+    }
+
+    /// A world with these affiliates, more lines for `[api]`, and more for the daemon's file.
+    pub(crate) async fn with_api(partners: Vec<Partner>, api_lines: &str, daemon_lines: &str) -> Self {
+        Self::build(partners, api_lines, daemon_lines, &[]).await
+    }
+
+    async fn build(partners: Vec<Partner>, api_lines: &str, daemon_lines: &str, environment: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         let mut receivers = BTreeMap::new();
         let mut fronts = BTreeMap::new();
         std::fs::create_dir(directory.path().join("affiliates")).unwrap();
-        for partner in partners {
+        for mut partner in partners {
             let script = Script::parse(&partner.script).unwrap();
             let key = "eid".parse().unwrap();
-            let options = ReceiverOptions { script, key, ..ReceiverOptions::default() };
+            let options = ReceiverOptions { script, key, verify: partner.verify.take(), ..ReceiverOptions::default() };
             let receiver = Receiver::start(options).await.unwrap();
             let mut url = receiver.url("/postback");
             if let Some(front) = partner.front {
@@ -153,7 +184,7 @@ impl World {
         }
         let ports = receivers.values().map(|receiver: &Receiver| receiver.address().port());
         let ports: Vec<_> = ports.chain(fronts.values().map(|front: &TlsFront| front.address.port())).collect();
-        write_daemon_file(directory.path(), &ports, daemon_lines);
+        write_daemon_file(directory.path(), &ports, api_lines, daemon_lines);
         let trusted = directory.path().join("authority.pem");
         std::fs::write(&trusted, authority.pem()).unwrap();
         let trusted = [("SSL_CERT_FILE", trusted.to_str().unwrap())];
@@ -204,14 +235,14 @@ impl World {
     }
 }
 
-fn write_daemon_file(directory: &Path, ports: &[u16], lines: &str) {
+fn write_daemon_file(directory: &Path, ports: &[u16], api_lines: &str, lines: &str) {
     use sha2::{Digest as _, Sha256};
     let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
     std::fs::write(directory.join("events.toml"), include_str!("../../../config/events.toml")).unwrap();
     let file = format!(
         "events = \"events.toml\"\naffiliates = \"affiliates\"\n\
          [outbox]\npath = \"outbox\"\nkeep_free = \"16MiB\"\n\
-         [api]\nlisten = \"127.0.0.1:0\"\nsocket = \"postbackd.sock\"\n\
+         [api]\nlisten = \"127.0.0.1:0\"\nsocket = \"postbackd.sock\"\n{api_lines}\n\
          [[api.token]]\nname = \"tests\"\nsha256 = \"{}\"\nscopes = [\"ingest\", \"read\", \"replay\", \"configure\"]\n\
          [[api.token]]\nname = \"backend\"\nsha256 = \"{}\"\nscopes = [\"ingest\"]\n\
          [egress]\nallow = [\"127.0.0.0/8\"]\nports = [80, 443{}{}]\n\

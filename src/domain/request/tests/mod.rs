@@ -1,8 +1,9 @@
 //! Requests as receivers see them.
 
-mod platforms;
+mod bodies;
 mod properties;
 mod refusals;
+mod styles;
 
 use std::collections::BTreeMap;
 

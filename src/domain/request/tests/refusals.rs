@@ -310,7 +310,8 @@ fn the_signature_covers_what_is_sent_and_comes_last() {
     let request = with_scope(&event(), |scope| template.render(scope)).unwrap();
     assert_eq!(request.record.url, "https://a.example/p?sig=***");
 
-    let place = PlaceSource::Header { name: "X-Sig".into(), value: Some("t={timestamp},v1={signature}".into()) };
+    let place =
+        PlaceSource::Header { name: "X-Sig".into(), value: Some("t={timestamp},v1={signature}".into()), repeat: None };
     let template = RequestTemplate::compile(&source, Some(signature(place))).unwrap();
     let request = with_scope(&event(), |scope| template.render(scope)).unwrap();
     assert_eq!(own(&request.record.headers), [("x-sig".to_owned(), "t=1763632801,v1=***".to_owned())]);
@@ -322,7 +323,7 @@ fn the_signature_covers_what_is_sent_and_comes_last() {
 fn what_the_signature_adds_must_not_be_there_already() {
     let mut source = get("https://a.example/p?sig=1");
     source.headers = vec![("x-sig".into(), "1".into())];
-    let header = PlaceSource::Header { name: "X-Sig".into(), value: None };
+    let header = PlaceSource::Header { name: "X-Sig".into(), value: None, repeat: None };
     for place in [PlaceSource::Query("sig".into()), header] {
         let faults = RequestTemplate::compile(&source, Some(signature(place))).unwrap_err();
         assert_eq!(faults[0].key, "signature.place");

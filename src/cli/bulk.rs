@@ -1,6 +1,6 @@
-//! `replay`: sends deliveries again, after telling exactly how many and asking.
+//! `replay` and `discard`, and orders about whatever meets a filter: given after telling exactly how many and asking.
 //!
-//! The daemon does the work; this counts, asks, starts and watches.
+//! The daemon does the work, also when this ends; this counts, asks, starts and watches.
 
 use std::fmt::Write;
 
@@ -13,9 +13,8 @@ use super::exit::{Ended, Exit, Failure};
 use super::filter::FilterArgs;
 use super::orders::not_confirmed;
 use super::output::Form;
-use super::replays;
-
-use crate::dispatch::ReplayView;
+use super::watch;
+use crate::dispatch::BulkView;
 use crate::domain::delivery::StateKind;
 use crate::inspect::DeliveryFilter;
 
@@ -23,52 +22,73 @@ use crate::inspect::DeliveryFilter;
 const FORCE_MEANS: &str = "--force also sends deliveries again that have arrived: an affiliate that does not recognise \
                            the idempotency key counts, and may be paid for, these conversions twice";
 
-/// What to send again.
+/// Which deliveries an order is about, and how it is carried out.
 #[derive(Debug, Clone, Default, Args)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-pub(super) struct ReplayArgs {
+pub(super) struct BulkArgs {
     /// Deliveries (dlv_…)
     #[arg(value_name = "ID")]
-    ids: Vec<String>,
+    pub(super) ids: Vec<String>,
 
     #[command(flatten)]
-    filter: FilterArgs,
+    pub(super) filter: FilterArgs,
+
+    /// Only count
+    #[arg(long)]
+    pub(super) dry_run: bool,
+
+    /// Do not ask
+    #[arg(long, short)]
+    pub(super) yes: bool,
+
+    /// Do it for so many at most, the oldest first
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) limit: Option<u64>,
+
+    /// No faster than this, such as 50/s
+    #[arg(long, value_name = "RATE")]
+    pub(super) rate: Option<String>,
+
+    /// Why; kept in the history
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    pub(super) reason: Option<String>,
+
+    /// Do not wait for the end
+    #[arg(long)]
+    pub(super) detach: bool,
+}
+
+/// What to send again.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct ReplayArgs {
+    #[command(flatten)]
+    bulk: BulkArgs,
 
     /// Plan and send the events that no postback wanted when they came
     #[arg(long, conflicts_with = "ids")]
     unrouted: bool,
 
-    /// Only count
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
-
-    /// Replay so many at most, the oldest first
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    limit: Option<u64>,
-
-    /// Replay no faster than this, such as 50/s
-    #[arg(long, value_name = "RATE")]
-    rate: Option<String>,
-
-    /// Why; kept in the history
-    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
-    reason: Option<String>,
-
     /// Also send again what has arrived: the affiliate may count it twice
     #[arg(long)]
     force: bool,
 
-    /// Do not wait for the end
-    #[arg(long)]
-    detach: bool,
-
     /// Whether only dead letters are meant.
     #[arg(skip)]
     dead: bool,
+}
+
+/// An order as it will be given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Meant {
+    verb: &'static str,
+    /// What was done, as in "replayed".
+    done: &'static str,
+    unrouted: bool,
+    force: bool,
+}
+
+impl Meant {
+    /// Puts dead and held deliveries away.
+    pub(super) const DISCARD: Self = Self { verb: "discard", done: "discarded", unrouted: false, force: false };
 }
 
 impl ReplayArgs {
@@ -78,7 +98,7 @@ impl ReplayArgs {
     /// When it was for something else.
     pub(super) fn of_dead_letters(mut self) -> Result<Self, Failure> {
         let dead = StateKind::Dead.name();
-        let why = match &self.filter.state {
+        let why = match &self.bulk.filter.state {
             _ if self.unrouted => "unrouted events are no dead letters",
             Some(state) if state != dead => "dead letters have no other state",
             _ => {
@@ -89,17 +109,12 @@ impl ReplayArgs {
         Err(Failure::new(Exit::Usage, "dead replay", why, "use `postbackd replay` for all states"))
     }
 
-    /// The filter that is meant.
-    fn meant(&self) -> Result<DeliveryFilter, Failure> {
-        let mut filter = self.filter.filter(&self.ids)?;
-        if filter.is_empty() && !self.unrouted {
-            return Err(Failure::new(
-                Exit::Usage,
-                "replay",
-                "it is not said what to replay",
-                "name deliveries by id, or by filters such as --affiliate acme --since 2h, or add --unrouted",
-            ));
-        }
+    fn meant(&self) -> Meant {
+        Meant { verb: "replay", done: "replayed", unrouted: self.unrouted, force: self.force }
+    }
+
+    fn filter(&self) -> Result<DeliveryFilter, Failure> {
+        let mut filter = self.bulk.filter(self.meant())?;
         if self.dead {
             filter.state = Some(StateKind::Dead.name().into());
         }
@@ -107,53 +122,84 @@ impl ReplayArgs {
     }
 }
 
+impl BulkArgs {
+    /// The filter that is meant.
+    fn filter(&self, meant: Meant) -> Result<DeliveryFilter, Failure> {
+        let filter = self.filter.filter(&self.ids)?;
+        if filter.is_empty() && !meant.unrouted {
+            let verb = meant.verb;
+            return Err(Failure::new(
+                Exit::Usage,
+                verb,
+                format!("it is not said what to {verb}"),
+                "name deliveries by id, or by filters such as --affiliate acme --since 2h",
+            ));
+        }
+        Ok(filter)
+    }
+}
+
 /// Sends deliveries again.
 pub(super) async fn replay(context: &Context, args: ReplayArgs) -> Ended {
-    let filter = args.meant()?;
+    let filter = args.filter()?;
+    give(context, &args.bulk, args.meant(), &filter).await
+}
+
+/// Puts dead and held deliveries away.
+pub(super) async fn discard(context: &Context, args: BulkArgs, only: Option<StateKind>) -> Ended {
+    let mut filter = args.filter(Meant::DISCARD)?;
+    if let Some(state) = only {
+        filter.state = Some(state.name().into());
+    }
+    give(context, &args, Meant::DISCARD, &filter).await
+}
+
+/// Counts, asks, gives an order about whatever meets the filter, and watches it.
+async fn give(context: &Context, args: &BulkArgs, meant: Meant, filter: &DeliveryFilter) -> Ended {
     let client = context.client()?;
-    let matched = count(&client, &args, &filter).await?;
-    let meant = args.limit.map_or(matched, |limit| limit.min(matched));
+    let matched = count(&client, args, meant, filter).await?;
+    let limited = args.limit.map_or(matched, |limit| limit.min(matched));
     if args.dry_run && context.output.form() != Form::People {
-        context.output.document(&json!({"matched": matched, "would_replay": meant}))?;
+        context.output.document(&json!({"matched": matched, (format!("would_{}", meant.verb)): limited}))?;
         return Ok(Exit::Ok);
     }
     if matched == 0 {
-        return nothing(context, &args);
+        return nothing(context, args, meant);
     }
-    tell(context, &args, matched, meant);
+    tell(context, args, meant, matched, limited);
     if args.dry_run {
         return Ok(Exit::Ok);
     }
-    if !args.yes && !context.output.ask(&format!("Replay {}?", counted(meant, args.unrouted)))? {
+    let question = format!("{} {}?", capital(meant.verb), counted(limited, meant.unrouted));
+    if !args.yes && !context.output.ask(&question)? {
         return Err(not_confirmed());
     }
-    // No more than was shown: what comes to meet the filter from now on is for another replay.
-    let order = order(&args, &filter, Some(meant), false);
-    let started: ReplayView =
-        client.post(&["v1", "replays"], &order).await.map_err(|error| error.failing("starting the replay"))?;
+    // No more than was shown: what comes to meet the filter from now on is for another order.
+    let order = order(args, meant, filter, Some(limited), false);
+    let doing = format!("starting to {}", meant.verb);
+    let given: BulkView = client.post(&["v1", "orders"], &order).await.map_err(|error| error.failing(&doing))?;
     if args.detach {
-        context.output.say(&format!("watch it with: postbackd replays watch {}", started.replay_id));
-        replays::report(context, &started)?;
+        context.output.say(&format!("watch it with: postbackd orders watch {}", given.order_id));
+        watch::report(context, &given)?;
         return Ok(Exit::Ok);
     }
-    replays::watch(context, &client, started).await
+    watch::watch(context, &client, given).await
 }
 
-async fn count(client: &Client, args: &ReplayArgs, filter: &DeliveryFilter) -> Result<u64, Failure> {
-    let asked = order(args, filter, None, true);
-    let answer: Value = client
-        .post(&["v1", "replays"], &asked)
-        .await
-        .map_err(|error| error.failing("counting what would be replayed"))?;
+async fn count(client: &Client, args: &BulkArgs, meant: Meant, filter: &DeliveryFilter) -> Result<u64, Failure> {
+    let asked = order(args, meant, filter, None, true);
+    let doing = format!("counting what would be {}", meant.done);
+    let answer: Value = client.post(&["v1", "orders"], &asked).await.map_err(|error| error.failing(&doing))?;
     let matched = answer.get("matched").and_then(Value::as_u64);
-    matched.ok_or_else(|| client.nonsense(&"there is no count in it").failing("counting what would be replayed"))
+    matched.ok_or_else(|| client.nonsense(&"there is no count in it").failing(&doing))
 }
 
-fn order(args: &ReplayArgs, filter: &DeliveryFilter, limit: Option<u64>, dry_run: bool) -> Value {
+fn order(args: &BulkArgs, meant: Meant, filter: &DeliveryFilter, limit: Option<u64>, dry_run: bool) -> Value {
     json!({
+        "verb": meant.verb,
         "filter": filter,
-        "unrouted": args.unrouted,
-        "force": args.force,
+        "unrouted": meant.unrouted,
+        "force": meant.force,
         "limit": limit,
         "rate": args.rate,
         "reason": args.reason.as_deref().unwrap_or("dry run"),
@@ -161,34 +207,36 @@ fn order(args: &ReplayArgs, filter: &DeliveryFilter, limit: Option<u64>, dry_run
     })
 }
 
-fn nothing(context: &Context, args: &ReplayArgs) -> Ended {
+fn nothing(context: &Context, args: &BulkArgs, meant: Meant) -> Ended {
+    let verb = meant.verb;
     if args.ids.is_empty() {
-        context.output.say("nothing meets the filter; nothing to replay");
+        context.output.say(&format!("nothing meets the filter; nothing to {verb}"));
         return Ok(Exit::Ok);
     }
     let next = "look at them with `postbackd show ID`";
-    Err(Failure::new(Exit::NotFound, "replay", "there is no delivery of these ids that meets the filter", next))
+    let why = format!("there is no delivery of these ids that meets the filter and that can be {}", meant.done);
+    Err(Failure::new(Exit::NotFound, verb, why, next))
 }
 
-fn tell(context: &Context, args: &ReplayArgs, matched: u64, meant: u64) {
-    let all = counted(matched, args.unrouted);
-    let mut words = match (meant < matched, args.dry_run) {
-        (true, _) => format!("{all} match; --limit leaves {meant} to be replayed, the oldest first"),
-        (false, true) => format!("{all} would be replayed"),
-        (false, false) => format!("{all} to be replayed"),
+fn tell(context: &Context, args: &BulkArgs, meant: Meant, matched: u64, limited: u64) {
+    let (all, done) = (counted(matched, meant.unrouted), meant.done);
+    let mut words = match (limited < matched, args.dry_run) {
+        (true, _) => format!("{all} match; --limit leaves {limited} to be {done}, the oldest first"),
+        (false, true) => format!("{all} would be {done}"),
+        (false, false) => format!("{all} to be {done}"),
     };
     let distinct = u64::try_from(args.ids.len()).unwrap_or(u64::MAX);
     if matched < distinct {
+        let left = distinct - matched;
         let _ = write!(
             words,
-            "; {} of the ids do not exist, do not meet the filter, or are in a state that cannot be replayed (delivered ones need --force)",
-            distinct - matched
+            "; {left} of the ids do not exist, do not meet the filter, or are in a state that cannot be {done}"
         );
+        if meant.verb == "replay" {
+            words.push_str(" (delivered ones need --force)");
+        }
     }
-    if !args.ids.is_empty() {
-        words.push_str("; what is still under way, or has arrived and is not forced, will be refused");
-    }
-    if args.force {
+    if meant.force {
         words.push('\n');
         words.push_str(FORCE_MEANS);
     }
@@ -198,6 +246,11 @@ fn tell(context: &Context, args: &ReplayArgs, matched: u64, meant: u64) {
 fn counted(count: u64, unrouted: bool) -> String {
     let (one, many) = if unrouted { ("unrouted event", "unrouted events") } else { ("delivery", "deliveries") };
     format!("{count} {}", if count == 1 { one } else { many })
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_uppercase().collect::<String>() + letters.as_str()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -218,8 +271,9 @@ mod tests {
     fn view(state: &str, refused: u64) -> Value {
         let done = if state == "running" { 1 } else { 3 };
         json!({
-            "replay_id": "rpl_1", "matched": 3, "done": done, "replayed": done - refused, "refused": refused,
-            "state": state, "reason": "because", "by": "op", "started_at": "2026-11-20T10:00:00Z", "finished_at": null,
+            "order_id": "ord_0000000000001", "verb": "replay", "force": false, "matched": 3, "done": done - refused,
+            "refused": refused, "remaining": 3 - done, "state": state, "reason": "because", "by": "op", "rate": null,
+            "filter": {}, "created_at": "2026-11-20T10:00:00Z", "changed_at": "2026-11-20T10:00:00Z", "changed_by": "op",
             "refusals": [{"id": "dlv_x", "why": "it has arrived"}],
         })
     }
@@ -236,14 +290,21 @@ mod tests {
             (StatusCode::ACCEPTED, Json(view("running", 0))).into_response()
         });
         let watched = get(move || async move { Json(view("finished", refused)) });
-        let routes = Router::new().route("/v1/replays", started).route("/v1/replays/{id}", watched);
+        let routes = Router::new().route("/v1/orders", started).route("/v1/orders/{id}", watched);
         (Daemon::serve(routes), orders)
     }
 
     fn args() -> ReplayArgs {
         let mut filter = FilterArgs::default();
         filter.affiliate = Some("acme".into());
-        ReplayArgs { filter, reason: Some("because".into()), ..ReplayArgs::default() }
+        let bulk = BulkArgs { filter, reason: Some("because".into()), ..BulkArgs::default() };
+        ReplayArgs { bulk, ..ReplayArgs::default() }
+    }
+
+    fn changed(change: impl FnOnce(&mut BulkArgs)) -> ReplayArgs {
+        let mut args = args();
+        change(&mut args.bulk);
+        args
     }
 
     fn orders_given(orders: &Orders) -> Vec<Value> {
@@ -273,7 +334,7 @@ mod tests {
             assert_eq!(replay(&context, args()).await.unwrap_err().exit(), exit);
         }
         let (context, captured) = daemon.context(Form::People, Person::Absent);
-        assert_eq!(replay(&context, ReplayArgs { dry_run: true, limit: Some(2), ..args() }).await, Ok(Exit::Ok));
+        assert_eq!(replay(&context, changed(|bulk| (bulk.dry_run, bulk.limit) = (true, Some(2)))).await, Ok(Exit::Ok));
         assert!(captured.words().contains("--limit leaves 2"), "{}", captured.words());
         assert_eq!(orders_given(&orders), Vec::<Value>::new());
     }
@@ -282,7 +343,7 @@ mod tests {
     async fn refusals_are_told_and_end_as_partial() {
         let (daemon, _) = daemon(1);
         let (context, captured) = daemon.context(Form::Json, Person::Absent);
-        let forced = ReplayArgs { yes: true, force: true, ..args() };
+        let forced = ReplayArgs { force: true, ..changed(|bulk| bulk.yes = true) };
         assert_eq!(replay(&context, forced).await, Ok(Exit::Partial));
         assert!(captured.words().contains("dlv_x: it has arrived"), "{}", captured.words());
         assert!(captured.words().contains("twice"), "{}", captured.words());
@@ -292,13 +353,13 @@ mod tests {
     async fn everything_is_never_meant_by_saying_nothing() {
         let (daemon, orders) = daemon(0);
         let (context, _) = daemon.context(Form::Json, Person::Says("y"));
-        let unsaid = ReplayArgs { filter: FilterArgs::default(), yes: true, ..args() };
+        let unsaid = changed(|bulk| (bulk.filter, bulk.yes) = (FilterArgs::default(), true));
         assert_eq!(replay(&context, unsaid.clone()).await.unwrap_err().exit(), Exit::Usage);
         let dead = unsaid.of_dead_letters().unwrap();
         assert_eq!(replay(&context, dead).await.unwrap_err().exit(), Exit::Usage);
         assert!(orders.lock().unwrap().is_empty());
         let dead = args().of_dead_letters().unwrap();
-        assert_eq!(dead.meant().unwrap().state.as_deref(), Some("dead"));
+        assert_eq!(dead.filter().unwrap().state.as_deref(), Some("dead"));
     }
 
     #[tokio::test]
@@ -308,10 +369,10 @@ mod tests {
             Json(if counting { json!({"matched": 3}) } else { view("running", 0) })
         });
         let forgotten = get(async || (StatusCode::NOT_FOUND, Json(json!({"title": "No such replay"}))));
-        let routes = Router::new().route("/v1/replays", started).route("/v1/replays/{id}", forgotten);
+        let routes = Router::new().route("/v1/orders", started).route("/v1/orders/{id}", forgotten);
         let daemon = Daemon::serve(routes);
         let (context, _) = daemon.context(Form::Json, Person::Absent);
-        let failure = replay(&context, ReplayArgs { yes: true, ..args() }).await.unwrap_err();
+        let failure = replay(&context, changed(|bulk| bulk.yes = true)).await.unwrap_err();
         assert_eq!(failure.exit(), Exit::Partial);
         assert!(failure.to_string().contains("1 of 3"), "{failure}");
     }

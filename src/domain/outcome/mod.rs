@@ -1,15 +1,22 @@
 //! What an answer, or its absence, means: the response rules, the defaults behind them, and what follows.
 
+mod body;
+mod rule;
+mod xml;
+
+pub use body::{Expectation, JsonCondition, XmlCondition};
+pub use rule::{Conditions, ResponseRule, StatusRange, Verdict};
+
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::delivery::{Conclusion, DeadReason, DeliveredHow, Delivery, HoldReason};
 use super::retry::{self, RetryPolicy};
+use super::template::RenderError;
+use body::Answer;
 
 /// What an attempt came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -121,6 +128,8 @@ pub enum Failure {
     Blocked,
     /// The template could not be rendered.
     Unrenderable,
+    /// A secret that the request needs is missing, or not in its encoding.
+    SecretUnusable,
     /// Name resolution, connection or its deadline failed: nothing was sent.
     Unreachable,
     /// This machine could not open a connection (no descriptors, ports or memory left): nothing was sent.
@@ -131,116 +140,6 @@ pub enum Failure {
     OwnTls,
     /// A timeout or a broken connection after bytes were sent.
     Lost,
-}
-
-/// One response rule of a postback: the first whose conditions all hold decides.
-#[derive(Debug, Clone)]
-pub struct ResponseRule {
-    /// What must hold of the response; all of it.
-    pub when: Conditions,
-    /// What the response then means.
-    pub then: Verdict,
-}
-
-/// Conditions on a response. An absent one holds.
-#[derive(Debug, Clone, Default)]
-pub struct Conditions {
-    /// Ranges of status codes, one of which must hold the status.
-    pub status: Vec<StatusRange>,
-    /// The media type starts with this, without regard to case.
-    pub content_type: Option<String>,
-    /// The body holds this text.
-    pub body_contains: Option<String>,
-    /// The body matches this pattern.
-    pub body_matches: Option<Regex>,
-    /// The body is JSON and has this value at this pointer.
-    pub json: Option<JsonCondition>,
-}
-
-/// A value that a JSON body must have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JsonCondition {
-    /// JSON pointer (RFC 6901).
-    pub pointer: String,
-    /// The value; `None` asks only that there is one other than null.
-    pub equals: Option<Value>,
-}
-
-/// Status codes from the first to the last, both included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StatusRange {
-    /// First code.
-    pub first: u16,
-    /// Last code.
-    pub last: u16,
-}
-
-impl StatusRange {
-    /// Reads `200`, `2xx` or `400-404`; several are separated by commas.
-    pub fn parse_list(text: &str) -> Option<Vec<Self>> {
-        text.split(',').map(|part| Self::parse(part.trim())).collect()
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let code = |text: &str| text.parse::<u16>().ok().filter(|code| text.len() == 3 && (100..=599).contains(code));
-        if let Some((first, last)) = text.split_once('-') {
-            return Some(Self { first: code(first)?, last: code(last)? }).filter(|range| range.first <= range.last);
-        }
-        if let Some(class) = text.strip_suffix("xx") {
-            let first = code(&format!("{class}00"))?;
-            return Some(Self { first, last: first + 99 });
-        }
-        code(text).map(|code| Self { first: code, last: code })
-    }
-
-    fn holds(self, status: u16) -> bool {
-        (self.first..=self.last).contains(&status)
-    }
-}
-
-/// What a rule can say of a response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// See [`Outcome::Delivered`].
-    Delivered,
-    /// See [`Outcome::Duplicate`].
-    Duplicate,
-    /// See [`Outcome::Rejected`].
-    Rejected,
-    /// See [`Outcome::Misconfigured`].
-    Misconfigured,
-    /// See [`Outcome::Throttled`].
-    Throttled,
-    /// See [`Outcome::Gone`].
-    Gone,
-    /// See [`Outcome::Retry`].
-    Retry,
-}
-
-impl Verdict {
-    /// Every verdict.
-    pub const ALL: [Self; 7] = [
-        Self::Delivered,
-        Self::Duplicate,
-        Self::Rejected,
-        Self::Misconfigured,
-        Self::Throttled,
-        Self::Gone,
-        Self::Retry,
-    ];
-
-    /// The outcome it stands for.
-    pub fn outcome(self) -> Outcome {
-        match self {
-            Self::Delivered => Outcome::Delivered,
-            Self::Duplicate => Outcome::Duplicate,
-            Self::Rejected => Outcome::Rejected,
-            Self::Misconfigured => Outcome::Misconfigured,
-            Self::Throttled => Outcome::Throttled,
-            Self::Gone => Outcome::Gone,
-            Self::Retry => Outcome::Retry,
-        }
-    }
 }
 
 /// An outcome with what decided it.
@@ -263,67 +162,17 @@ impl Judgement {
     }
 }
 
-impl Conditions {
-    fn hold(&self, response: &Response<'_>) -> bool {
-        let contains = |needle: &str| {
-            let needle = needle.as_bytes();
-            needle.is_empty() || response.body.windows(needle.len()).any(|window| window == needle)
-        };
-        let typed = |prefix: &String| {
-            let found = response.content_type.unwrap_or_default();
-            found.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-        };
-        (self.status.is_empty() || self.status.iter().any(|range| range.holds(response.status)))
-            && self.content_type.as_ref().is_none_or(typed)
-            && self.body_contains.as_deref().is_none_or(contains)
-            && self.body_matches.as_ref().is_none_or(|pattern| pattern.is_match(response.body))
-            && self.json.as_ref().is_none_or(|json| json.holds(response.body))
-    }
-}
-
-impl JsonCondition {
-    fn holds(&self, body: &[u8]) -> bool {
-        let Ok(document) = serde_json::from_slice::<Value>(body) else { return false };
-        match (document.pointer(&self.pointer), &self.equals) {
-            (None | Some(Value::Null), None) | (None, Some(_)) => false,
-            (Some(_), None) => true,
-            (Some(found), Some(expected)) => found == expected,
-        }
-    }
-}
-
-impl fmt::Display for Conditions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts = Vec::new();
-        if !self.status.is_empty() {
-            let ranges = self.status.iter().map(|range| {
-                if range.first == range.last {
-                    range.first.to_string()
-                } else {
-                    format!("{}-{}", range.first, range.last)
-                }
-            });
-            parts.push(format!("status {}", ranges.collect::<Vec<_>>().join(",")));
-        }
-        parts.extend(self.content_type.iter().map(|kind| format!("content type {kind}")));
-        parts.extend(self.body_contains.iter().map(|text| format!("body contains {text:?}")));
-        parts.extend(self.body_matches.iter().map(|pattern| format!("body matches {:?}", pattern.as_str())));
-        parts.extend(self.json.iter().map(|json| match &json.equals {
-            Some(value) => format!("json {} is {value}", json.pointer),
-            None => format!("json has {}", json.pointer),
-        }));
-        if parts.is_empty() { f.write_str("any response") } else { f.write_str(&parts.join(", ")) }
-    }
-}
-
 /// Judges a response by a postback's rules, then by the defaults.
 pub fn judge(response: &Response<'_>, rules: &[ResponseRule], receiver_dedupes: bool) -> Judgement {
     let retry_after = response.retry_after;
-    if let Some((index, rule)) = rules.iter().enumerate().find(|(_, rule)| rule.when.hold(response)) {
+    let answer = Answer::new(response);
+    if let Some((index, rule)) = rules.iter().enumerate().find(|(_, rule)| rule.when.hold(&answer)) {
         let named = format!("rule {} ({})", index + 1, rule.when);
         return Judgement { outcome: rule.then.outcome(), rule: named, retry_after, local: false };
     }
+    let foreign_page = || answer.is_page() && rules.iter().any(|rule| rule.expects_no_page(&answer));
     let (outcome, rule) = match response.status {
+        200..=299 if foreign_page() => (Outcome::Misconfigured, "default: an HTML page where a rule expects otherwise"),
         _ if response.over_cap && receiver_dedupes => (Outcome::Retry, "default: body over the cap"),
         _ if response.over_cap => (Outcome::Ambiguous, "default: body over the cap"),
         200..=299 => (Outcome::Delivered, "default: 2xx"),
@@ -341,6 +190,7 @@ pub fn judge_failure(failure: Failure) -> Judgement {
     let (outcome, rule) = match failure {
         Failure::Blocked => (Outcome::Blocked, "default: egress policy"),
         Failure::Unrenderable => (Outcome::Unrenderable, "default: template not rendered"),
+        Failure::SecretUnusable => (Outcome::Misconfigured, "default: a secret cannot be used"),
         Failure::Unreachable => (Outcome::Unreachable, "default: nothing sent"),
         Failure::Local => (Outcome::Unreachable, "default: nothing sent, local fault"),
         Failure::Tls => (Outcome::Retry, "default: TLS handshake"),
@@ -348,6 +198,20 @@ pub fn judge_failure(failure: Failure) -> Judgement {
         Failure::Lost => (Outcome::Ambiguous, "default: no answer after bytes were sent"),
     };
     Judgement { outcome, rule: rule.into(), retry_after: None, local: failure == Failure::Local }
+}
+
+/// Why no request could be made of an event: for want of a value, or of a secret that is ours to provide.
+pub fn failure_to_render(error: &RenderError) -> Failure {
+    match error {
+        RenderError::UnknownSecret { .. } | RenderError::SecretEncoding { .. } => Failure::SecretUnusable,
+        RenderError::Empty { .. }
+        | RenderError::Unresolved { .. }
+        | RenderError::Filter { .. }
+        | RenderError::HeaderValue { .. }
+        | RenderError::XmlValue { .. }
+        | RenderError::PathSegment
+        | RenderError::TooLarge { .. } => Failure::Unrenderable,
+    }
 }
 
 /// What follows from a judgement for the delivery that was in flight.

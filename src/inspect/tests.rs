@@ -1,0 +1,183 @@
+//! Pages of lists over a store in memory: what they hold, where they go on, and what they do not give away.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::*;
+use crate::domain::delivery::{Conclusion, DeadReason};
+use crate::domain::event::{Event, Status};
+use crate::domain::id::{DeliveryId, EventId, PostbackRef};
+use crate::domain::outcome::Outcome;
+use crate::domain::postback::OrderPolicy;
+use crate::domain::record::{AttemptRecord, Timings};
+use crate::ops::clock::SystemClock;
+use crate::outbox::{
+    AcceptRequest, Batch, Engine, Ingested, MemoryEngine, Options, Order, OrderRequest, Outbox, PlannedDelivery,
+    Settlement,
+};
+
+struct Store {
+    engine: Arc<MemoryEngine>,
+    outbox: Outbox,
+}
+
+fn now() -> jiff::Timestamp {
+    "2026-11-20T10:00:00Z".parse().unwrap()
+}
+
+fn store() -> Store {
+    let engine = Arc::new(MemoryEngine::default());
+    let options = Options { clock: Arc::new(SystemClock), keep_free: None };
+    Store { outbox: Outbox::open(Arc::clone(&engine) as Arc<dyn Engine>, options).unwrap(), engine }
+}
+
+impl Store {
+    /// Accepts an event of an affiliate for some of its postbacks.
+    async fn accept(&self, affiliate: &str, transaction: &str, postbacks: &[&str]) -> (EventId, Vec<DeliveryId>) {
+        let event = Event {
+            transaction_id: transaction.parse().unwrap(),
+            transaction_given: true,
+            kind: "ftd".parse().unwrap(),
+            affiliate_id: affiliate.parse().unwrap(),
+            click_id: None,
+            offer_id: None,
+            status: Status::Approved,
+            occurred_at: now(),
+            payout: None,
+            revenue: None,
+            currency: None,
+            sub_ids: BTreeMap::new(),
+            reverses: None,
+            params: BTreeMap::new(),
+        };
+        let to = |name: &&str| PostbackRef { affiliate: affiliate.parse().unwrap(), postback: name.parse().unwrap() };
+        let planned = |postback| PlannedDelivery { postback, lane: None, order: OrderPolicy::default() };
+        let plan = postbacks.iter().map(to).map(planned).collect();
+        let request =
+            AcceptRequest { event, occurred_at_given: true, click_dedupe: None, plan, source: "tests".into() };
+        let Ingested::Accepted(accepted) = self.outbox.accept(vec![request]).await.unwrap().remove(0).unwrap() else {
+            panic!("the event is new")
+        };
+        (accepted.event_id, accepted.deliveries)
+    }
+
+    async fn dead(&self, affiliate: &str, transaction: &str, postback: &str) -> DeliveryId {
+        let id = self.accept(affiliate, transaction, &[postback]).await.1[0];
+        let lease = self.outbox.begin(id).unwrap().leased().unwrap();
+        let attempt = AttemptRecord {
+            number: 1,
+            started_at: now(),
+            request: None,
+            digest: None,
+            response: None,
+            timings: Timings::default(),
+            remote: None,
+            outcome: Outcome::Rejected,
+            rule: "test".into(),
+            error: None,
+        };
+        let conclusion = Conclusion::Dead(DeadReason::Exhausted);
+        self.outbox.settle(Settlement { lease, attempt, conclusion, at: now(), pause: None }).await.unwrap();
+        id
+    }
+
+    /// Removes all that is stored of an event, as retention would.
+    fn forget(&self, id: EventId) {
+        let bytes = id.as_u64().to_be_bytes();
+        let pairs = self.engine.scan(Bound::Unbounded, Bound::Unbounded).map(Result::unwrap);
+        let gone = pairs.filter(|(key, _)| key.windows(8).any(|part| part == bytes));
+        let writes: Vec<_> = gone.map(|(key, _)| (key, None)).collect();
+        assert!(!writes.is_empty());
+        self.engine.apply(Batch { writes }).unwrap();
+    }
+
+    fn page(&self, filter: &DeliveryFilter, cursor: Option<&str>, limit: usize) -> Page<DeliverySummary> {
+        list(self.outbox.reader(), filter, Direction::Newest, cursor, limit, &Onlooker::OFFLINE).unwrap()
+    }
+}
+
+fn ids(page: &Page<DeliverySummary>) -> Vec<String> {
+    page.items.iter().map(|item| item.delivery_id.clone()).collect()
+}
+
+fn dead_ones() -> DeliveryFilter {
+    DeliveryFilter { state: Some("dead".into()), ..DeliveryFilter::default() }
+}
+
+#[tokio::test]
+async fn a_list_goes_on_where_it_was_when_what_its_cursor_names_is_gone() {
+    let store = store();
+    let mut all = Vec::new();
+    for (postback, transaction) in [("a", "t1"), ("a", "t2"), ("b", "t3"), ("b", "t4")] {
+        all.push(store.dead("acme", transaction, postback).await);
+    }
+    let first = store.page(&dead_ones(), None, 3);
+    assert_eq!(ids(&first), [all[0], all[1], all[2]].map(|id| id.to_string()));
+    let cursor = first.next_cursor.unwrap();
+    store.forget(all[2].event);
+    let second = store.page(&dead_ones(), Some(&cursor), 3);
+    assert_eq!((ids(&second), second.next_cursor), (vec![all[3].to_string()], None));
+
+    let bare = all[2].to_string();
+    let refused = list(store.outbox.reader(), &dead_ones(), Direction::Newest, Some(&bare), 3, &Onlooker::OFFLINE);
+    assert!(matches!(refused, Err(ListError::Filter(fault)) if fault.field == "cursor"), "no list from the top");
+    let bare = all[1].to_string();
+    assert_eq!(ids(&store.page(&dead_ones(), Some(&bare), 3)), [all[3].to_string()]);
+}
+
+#[tokio::test]
+async fn nobody_learns_of_others_by_a_cursor() {
+    let store = store();
+    let own = store.accept("acme", "t1", &["a"]).await.1[0];
+    for transaction in ["t1", "t2"] {
+        store.accept("beta", transaction, &["a", "b"]).await;
+    }
+    let sees = |affiliate: &str| affiliate == "acme";
+    let onlooker = Onlooker { in_flight: &|_| false, sees: &sees };
+    let filter = DeliveryFilter { transaction: Some("t1".into()), ..DeliveryFilter::default() };
+    for direction in [Direction::Newest, Direction::Oldest] {
+        let page = list(store.outbox.reader(), &filter, direction, None, 1, &onlooker).unwrap();
+        assert_eq!((ids(&page), page.next_cursor), (vec![own.to_string()], None), "{direction:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_history_is_shown_from_its_end() {
+    let store = store();
+    let id = store.accept("acme", "t1", &["a"]).await.1[0];
+    for order in [Order::Hold, Order::Release].into_iter().cycle().take(1_003) {
+        let order = OrderRequest { id, order, by: "tests".into(), reason: "x".into(), at: now(), bulk: None };
+        store.outbox.order(order).await.unwrap().unwrap();
+    }
+    let detail = show(store.outbox.reader(), id, false).unwrap().unwrap();
+    assert_eq!((detail.earlier_entries, detail.history.len()), (3, 1_000));
+    assert_eq!(detail.history.last().unwrap().order.as_deref(), Some("hold"), "the newest of them");
+    assert_eq!(detail.history[0].order.as_deref(), Some("release"), "the oldest shown is the fourth");
+}
+
+#[tokio::test]
+async fn unrouted_events_are_listed_in_pages_both_ways() {
+    let store = store();
+    let mut all = Vec::new();
+    for (affiliate, transaction) in [("acme", "t1"), ("acme", "t2"), ("beta", "t3"), ("acme", "t4"), ("acme", "t5")] {
+        all.push(store.accept(affiliate, transaction, &[]).await.0);
+    }
+    store.accept("acme", "t6", &["a"]).await;
+    let filter = UnroutedFilter { affiliate: Some("acme".into()), ..UnroutedFilter::default() };
+    let page = |direction, cursor: Option<&str>| {
+        let page = unrouted(store.outbox.reader(), &filter, direction, cursor, 2).unwrap();
+        (page.items.into_iter().map(|item| item.transaction_id).collect::<Vec<_>>(), page.next_cursor)
+    };
+    let (first, cursor) = page(Direction::Newest, None);
+    store.forget(all[3]);
+    let (second, end) = page(Direction::Newest, cursor.as_deref());
+    assert_eq!((first, second, end), (vec!["t5".into(), "t4".into()], vec!["t2".into(), "t1".into()], None));
+    let (first, cursor) = page(Direction::Oldest, None);
+    let (second, end) = page(Direction::Oldest, cursor.as_deref());
+    assert_eq!((first, second, end), (vec!["t1".into(), "t2".into()], vec!["t5".into()], None));
+    let late = UnroutedFilter { since: Some("2999-01-01T00:00:00Z".parse().unwrap()), ..filter.clone() };
+    assert_eq!(unrouted(store.outbox.reader(), &late, Direction::Newest, None, 2).unwrap().items, []);
+    let wrong = unrouted(store.outbox.reader(), &filter, Direction::Newest, Some("dlv_x"), 2);
+    assert!(matches!(wrong, Err(ListError::Filter(fault)) if fault.field == "cursor"));
+}

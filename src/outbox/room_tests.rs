@@ -1,0 +1,88 @@
+//! What an event holds on its way to the disk comes back when it is there, and not before.
+
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, mpsc};
+
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::domain::event::{Event, Status};
+use crate::ops::clock::SystemClock;
+
+/// An engine whose disk is as slow as the test likes: each sync waits for a word.
+#[derive(Debug)]
+struct SlowDisk {
+    memory: MemoryEngine,
+    words: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Engine for SlowDisk {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        self.memory.get(key)
+    }
+
+    fn scan(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Pairs<'_> {
+        self.memory.scan(from, to)
+    }
+
+    fn scan_back(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Pairs<'_> {
+        self.memory.scan_back(from, to)
+    }
+
+    fn apply(&self, batch: Batch) -> Result<(), EngineError> {
+        self.memory.apply(batch)
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        let _ = self.words.lock().unwrap().recv();
+        Ok(())
+    }
+
+    fn disk_bytes(&self) -> Result<u64, EngineError> {
+        self.memory.disk_bytes()
+    }
+}
+
+fn request() -> AcceptRequest {
+    let event = Event {
+        transaction_id: "t-1".parse().unwrap(),
+        transaction_given: true,
+        kind: "ftd".parse().unwrap(),
+        affiliate_id: "acme".parse().unwrap(),
+        click_id: None,
+        offer_id: None,
+        status: Status::Approved,
+        occurred_at: jiff::Timestamp::UNIX_EPOCH,
+        payout: None,
+        revenue: None,
+        currency: None,
+        sub_ids: std::collections::BTreeMap::new(),
+        reverses: None,
+        params: std::collections::BTreeMap::new(),
+    };
+    AcceptRequest { event, occurred_at_given: true, click_dedupe: None, plan: Vec::new(), source: "test".into() }
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_gives_nothing_back_before_its_events_are_durable() {
+    let (word, words) = mpsc::channel();
+    word.send(()).unwrap(); // for the sync that makes a new store
+    let engine = SlowDisk { memory: MemoryEngine::default(), words: Mutex::new(words) };
+    let options = Options { clock: Arc::new(SystemClock), keep_free: None };
+    let outbox = Outbox::open(Arc::new(engine), options).unwrap();
+    let budget = Arc::new(Semaphore::new(5));
+
+    let held = vec![Arc::clone(&budget).try_acquire_many_owned(5).unwrap()];
+    let mut accepting = Box::pin(outbox.accept_holding(vec![request()], held));
+    let asked = futures_util::poll!(accepting.as_mut());
+    assert!(asked.is_pending(), "the disk has not said a word");
+    drop(accepting);
+    assert_eq!(budget.available_permits(), 0, "its events still wait");
+
+    word.send(()).unwrap();
+    let back = tokio::time::timeout(std::time::Duration::from_secs(30), budget.acquire_many(5)).await;
+    assert!(back.unwrap().is_ok());
+    assert_eq!(outbox.reader().totals().accepted, 1, "they were written all the same");
+    drop(word);
+    outbox.close().await;
+}

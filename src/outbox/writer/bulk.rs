@@ -1,0 +1,99 @@
+//! Bulk orders: naming their targets, crossing them out, changing their state.
+
+use std::sync::PoisonError;
+
+use jiff::Timestamp;
+
+use super::Writer;
+use crate::domain::id::BulkId;
+use crate::outbox::bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, Stepped, Target};
+use crate::outbox::keys;
+use crate::outbox::model::{OrderRefused, OutboxError};
+
+impl Writer<'_> {
+    /// Begins to write a bulk order down; its targets follow.
+    pub(crate) fn give(&mut self, record: BulkRecord, now: Timestamp) -> BulkId {
+        let micros = u64::try_from(now.as_microsecond()).unwrap_or(0);
+        let last = {
+            let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
+            let known = mirror.bulks.keys().next_back().copied();
+            known.into_iter().chain(self.bulks.keys().next_back().copied()).max()
+        };
+        let id = BulkId::from_u64(micros.max(last.map_or(0, |id| id.as_u64() + 1)));
+        self.set_bulk(id, record);
+        id
+    }
+
+    /// Writes down targets of an order that is being named.
+    pub(crate) fn name_targets(&mut self, id: BulkId, targets: &[Target]) {
+        if let Some(mut record) = self.bulk(id).filter(|record| record.state == BulkState::Naming) {
+            for target in targets {
+                self.write(keys::target(id, target.stored()), Some(Vec::new()));
+            }
+            record.matched += targets.len() as u64;
+            self.set_bulk(id, record);
+        }
+    }
+
+    /// Changes the state of an order.
+    pub(crate) fn change_bulk(&mut self, id: BulkId, state: BulkState, by: &str, now: Timestamp) -> BulkChanged {
+        let Some(mut record) = self.bulk(id) else { return BulkChanged::NotFound };
+        if !record.state.is_open() {
+            return BulkChanged::Ended(record.state);
+        }
+        record.state = state;
+        record.changed_at = now;
+        by.clone_into(&mut record.changed_by);
+        self.set_bulk(id, record.clone());
+        BulkChanged::Changed(id, Box::new(record))
+    }
+
+    /// Carries an order out for one target, and crosses that out, in one go.
+    pub(crate) fn step(&mut self, id: BulkId, step: &BulkStep, now: Timestamp) -> Result<Stepped, OutboxError> {
+        let target = step.target();
+        let key = keys::target(id, target.stored());
+        let running = self.bulk(id).filter(|record| record.state == BulkState::Running);
+        let (Some(mut record), Some(_)) = (running, self.view().get(&key)?) else { return Ok(Stepped::Over) };
+        let refused = match step {
+            BulkStep::Order(order) => match self.order(order)? {
+                Ok(_) => None,
+                Err(OrderRefused::InFlight(_)) => return Ok(Stepped::Busy),
+                Err(refused) => Some(refused.to_string()),
+            },
+            BulkStep::Plan(event, planned) => {
+                let planned = self.plan_unrouted(*event, planned, now)?;
+                planned.is_none().then(|| "it is no longer unrouted, or no postback wants it".to_owned())
+            }
+            BulkStep::Refuse(_, why) => Some(why.clone()),
+        };
+        match refused {
+            None => record.done += 1,
+            Some(why) => record.refuse(target, &why),
+        }
+        self.write(key, None);
+        self.set_bulk(id, record);
+        Ok(Stepped::Done)
+    }
+
+    /// Forgets an order that was never answered for: the process died while it was being named.
+    pub(crate) fn forget_bulk(&mut self, id: BulkId) -> Result<(), OutboxError> {
+        for pair in self.engine.scan(std::ops::Bound::Included(keys::targets(id)), keys::prefix_end(&keys::targets(id)))
+        {
+            let (key, _) = pair?;
+            self.overlay.insert(key, None);
+        }
+        self.overlay.insert(keys::bulk(id), None);
+        self.mirror.write().unwrap_or_else(PoisonError::into_inner).bulks.remove(&id);
+        Ok(())
+    }
+
+    fn bulk(&self, id: BulkId) -> Option<BulkRecord> {
+        let mirror = || self.mirror.read().unwrap_or_else(PoisonError::into_inner).bulks.get(&id).cloned();
+        self.bulks.get(&id).cloned().or_else(mirror)
+    }
+
+    fn set_bulk(&mut self, id: BulkId, record: BulkRecord) {
+        let previous = self.bulks.insert(id, record);
+        self.undo_bulks.push((id, previous));
+    }
+}
