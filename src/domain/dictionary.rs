@@ -4,12 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::id::EventType;
+use super::money::Amount;
+use super::personal_data::Formats;
 
 /// All event types an operator knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dictionary {
     /// The types by name.
     pub types: BTreeMap<EventType, TypeRule>,
+    /// Formats of click ids that are never mistaken for personal data.
+    pub click_ids: Formats,
+    /// Formats of transaction ids that are never mistaken for personal data.
+    pub transaction_ids: Formats,
 }
 
 impl Dictionary {
@@ -35,6 +41,20 @@ pub struct TypeRule {
     /// Events of this type may come without a transaction id: those of the same click are the same event within this
     /// time of the first one's acceptance.
     pub click_dedupe: Option<Duration>,
+    /// What becomes of sub ids that look like personal data.
+    pub personal_data: PersonalData,
+}
+
+/// What becomes of a text that looks like personal data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PersonalData {
+    /// The event is refused.
+    #[default]
+    Refuse,
+    /// What was found is replaced by a mask, and the event accepted.
+    Mask,
+    /// The text is accepted as it is.
+    Allow,
 }
 
 /// A field of an event that a type may require.
@@ -78,16 +98,22 @@ pub enum Reverses {
 }
 
 /// What a parameter's value must be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ParamRule {
     /// Its type.
     pub kind: ParamKind,
     /// Most characters of a text value.
     pub max_length: usize,
+    /// The only texts that are accepted; empty for any text.
+    pub one_of: BTreeSet<String>,
+    /// The least number that is accepted.
+    pub min: Option<Amount>,
+    /// The greatest number that is accepted.
+    pub max: Option<Amount>,
     /// Whether an event must carry it.
     pub required: bool,
-    /// Whether a value that looks like personal data is accepted.
-    pub personal_data: bool,
+    /// What becomes of a value that looks like personal data.
+    pub personal_data: PersonalData,
 }
 
 /// The type of a parameter's value.

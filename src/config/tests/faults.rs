@@ -59,6 +59,21 @@ billable = "yes"                                                 # !deposit.bill
 reverses = "sometimes"                                           # !deposit.reverses
 params.country = { type = "string", max_lenght = 2 }             # !deposit.params.country.type !deposit.params.country.max_lenght
 
+[refund]
+description = "Refund."
+personal_data = "allow"                                          # !refund.personal_data
+params.a = { type = "integer", one_of = ["x"], min = 0.5 }       # !refund.params.a.one_of !refund.params.a.min
+params.b = { type = "decimal", min = 2, max = "1.5" }            # !refund.params.b.max
+params.c = { type = "text", max = 1, one_of = [] }               # !refund.params.c.max !refund.params.c.one_of
+params.d = { type = "text", max_length = 1, one_of = ["ab"] }    # !refund.params.d.one_of[0]
+params.e = { type = "text", personal_data = "yes" }              # !refund.params.e.personal_data
+
+[click_ids]
+formats = ["uuidd", "uuid", { pattern = "(" }, { pattern = ".*" }] # !click_ids.formats[0] !click_ids.formats[2].pattern !click_ids.formats[3].pattern
+
+[transaction_ids]                                                # !transaction_ids.formats
+format = "decimal"                                               # !transaction_ids.format
+
 ["bad name"]                                                     # !"bad name"
 description = "x"
 "#;
@@ -320,6 +335,20 @@ fn what_is_most_likely_a_mistake_is_a_warning() {
         let warnings = Shop::new().file("affiliates/acme.toml", &text).warnings();
         assert!(warnings.len() == 1 && warnings[0].contains(expected), "{expected}: {warnings:#?}");
     }
+}
+
+#[test]
+fn a_dictionary_that_lets_personal_data_through_is_warned_about() {
+    let text = format!(
+        "{EVENTS}\n[lead]\ndescription = \"x\"\nparams.email = {{ type = \"text\" }}\nparams.phone = {{ type = \"text\", personal_data = true }}\nparams.dob = {{ type = \"text\", personal_data = \"mask\" }}\n"
+    );
+    let warnings = Shop::new().file("affiliates/acme.toml", &affiliate_with("")).file("events.toml", &text).warnings();
+    let expected = [
+        "lead.params.email: says by its name that it holds an e-mail address, and every event with it is refused",
+        "lead.params.phone.personal_data: lets personal data into events",
+    ];
+    assert_eq!(warnings.len(), expected.len(), "{warnings:#?}");
+    assert!(warnings.iter().zip(expected).all(|(warning, expected)| warning.contains(expected)), "{warnings:#?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What an operator sees of a configuration: that the shipped one is sound, and that every fault is found.
 
 mod defaults;
+mod dictionary_page;
 mod documentation;
 mod faults;
 mod platforms;

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Shop, affiliate, postback, shipped_directory};
 use crate::config::{Problem, load};
 use crate::domain::affiliate::Affiliate;
-use crate::domain::dictionary::{Dictionary, ParamKind, ParamRule, Reverses};
+use crate::domain::dictionary::{Dictionary, Field, ParamKind, ParamRule, Reverses};
 use crate::domain::event::{Event, Rules};
 use crate::domain::id::{DeliveryId, EventId, EventType};
 use crate::domain::postback::Postback;
@@ -45,9 +45,9 @@ fn the_shipped_files_are_sound_from_a_bare_clone() {
 pub(super) fn example(kind: &EventType, affiliate: &Affiliate, dictionary: &Dictionary) -> Event {
     let rule = dictionary.rule(kind).unwrap();
     let value = |rule: &ParamRule| match rule.kind {
-        ParamKind::Text => json!("x"),
+        ParamKind::Text => json!(rule.one_of.first().map_or("x", String::as_str)),
         ParamKind::Integer => json!(1),
-        ParamKind::Decimal => json!("0.5"),
+        ParamKind::Decimal => json!("1.5"),
         ParamKind::Boolean => json!(true),
     };
     let params: serde_json::Map<_, _> = rule.params.iter().map(|(name, rule)| (name.clone(), value(rule))).collect();
@@ -76,6 +76,24 @@ pub(super) fn render(postback: &Postback, event: &Event) -> Result<String, Rende
     postback.request.render(&scope).map(|request| request.url)
 }
 
+/// The conversions of casinos, sportsbooks, brokers and prop firms that everybody asks for.
+const CONVERSIONS: [&str; 14] = [
+    "registration",
+    "kyc_approved",
+    "ftd",
+    "deposit",
+    "qualified_player",
+    "qualified_trade",
+    "lot_commission",
+    "challenge_purchase",
+    "evaluation_passed",
+    "funded_account",
+    "subscription_started",
+    "chargeback",
+    "refund",
+    "ftd_reversed",
+];
+
 #[test]
 fn the_shipped_dictionary_tells_conversions_from_reversals() {
     let loaded = load(&shipped_directory().join("postbackd.toml")).unwrap();
@@ -84,6 +102,11 @@ fn the_shipped_dictionary_tells_conversions_from_reversals() {
     assert!(rule("ftd").billable && rule("ftd").reverses == Reverses::Never);
     assert_eq!(rule("ftd_reversed").reverses, Reverses::Must);
     assert_eq!(rule("ftd").params["country"].max_length, 2);
+    let missing = CONVERSIONS.iter().filter(|name| !types.contains_key(&name.parse().unwrap()));
+    assert_eq!(missing.collect::<Vec<_>>(), Vec::<&&str>::new());
+    let unpaid: Vec<_> =
+        types.iter().filter(|(_, rule)| rule.billable && !rule.required.contains(&Field::Payout)).collect();
+    assert!(unpaid.is_empty(), "what is billable says what is paid: {unpaid:?}");
     assert!(rule("adjustment").required.iter().all(|field| field.name() != "click_id"));
 }
 

@@ -3,7 +3,9 @@
 //! Parsing is the only validation there is. It reports every fault of an event at once, each with the
 //! JSON pointer of its place.
 
+mod entries;
 mod fault;
+mod guard;
 mod parse;
 #[cfg(test)]
 mod tests;

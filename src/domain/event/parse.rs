@@ -1,17 +1,15 @@
 //! Parsing: from JSON to an event, or to every fault of it at once.
 
-use std::collections::BTreeMap;
-
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
 use super::fault::{Fault, FaultCode, pointer};
-use super::{Event, ParamValue, Status};
-use crate::domain::dictionary::{Dictionary, Field, ParamKind, ParamRule, Reverses, TypeRule};
+use super::{Event, Status};
+use crate::domain::dictionary::{Dictionary, Field, Reverses, TypeRule};
 use crate::domain::id::{AffiliateId, ClickId, EventType, InvalidId, OfferId, TransactionId};
 use crate::domain::money::{Amount, Currency};
 use crate::domain::nearest::nearest;
-use crate::domain::{personal_data, timestamp};
+use crate::domain::timestamp;
 
 /// Furthest `occurred_at` may lie ahead of our clock.
 pub const MAX_AHEAD: SignedDuration = SignedDuration::from_mins(5);
@@ -76,9 +74,10 @@ const FIELDS: [&str; 13] = [
     "params",
 ];
 
-struct Reader<'a> {
+/// Reads the fields of one event, and collects its faults.
+pub(super) struct Reader<'a> {
     fields: &'a Map<String, Value>,
-    rules: Rules<'a>,
+    pub(super) rules: Rules<'a>,
     faults: Vec<Fault>,
 }
 
@@ -102,7 +101,7 @@ impl<'a> Reader<'a> {
         let payout = self.amount("payout");
         let revenue = self.amount("revenue");
         let currency = self.currency(payout.is_some() || revenue.is_some());
-        let sub_ids = self.sub_ids();
+        let sub_ids = self.sub_ids(rule);
         let reverses = self.optional_name("reverses", TransactionId::parse);
         if let Some(rule) = rule {
             self.check_required(rule);
@@ -127,12 +126,12 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn fault(&mut self, pointer: &str, code: FaultCode, detail: impl Into<String>) {
+    pub(super) fn fault(&mut self, pointer: &str, code: FaultCode, detail: impl Into<String>) {
         self.faults.push(Fault { pointer: pointer.into(), code, detail: detail.into() });
     }
 
     /// A field's value; `null` counts as absent.
-    fn get(&self, name: &str) -> Option<&'a Value> {
+    pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         self.fields.get(name).filter(|value| !value.is_null())
     }
 
@@ -171,9 +170,7 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
-        if let Some(kind) = personal_data::find(&text) {
-            self.personal_data(&pointer(&[name]), kind);
-        }
+        self.guard_id(name, &text);
         match parse(text) {
             Ok(value) => Some(value),
             Err(error) => {
@@ -193,11 +190,6 @@ impl<'a> Reader<'a> {
             self.fault("/click_id", FaultCode::Missing, detail);
         }
         told
-    }
-
-    fn personal_data(&mut self, pointer: &str, kind: personal_data::Kind) {
-        let detail = format!("looks like {}; personal data must not be sent to affiliates", kind.name());
-        self.fault(pointer, FaultCode::PersonalData, detail);
     }
 
     fn affiliate_id(&mut self) -> Option<AffiliateId> {
@@ -263,7 +255,7 @@ impl<'a> Reader<'a> {
         self.parse_amount(&pointer(&[name]), &text)
     }
 
-    fn parse_amount(&mut self, pointer: &str, text: &str) -> Option<Amount> {
+    pub(super) fn parse_amount(&mut self, pointer: &str, text: &str) -> Option<Amount> {
         match Amount::parse(text) {
             Ok(amount) => Some(amount),
             Err(error) => {
@@ -291,73 +283,6 @@ impl<'a> Reader<'a> {
                 None
             }
         }
-    }
-
-    fn object(&mut self, name: &str, limit: usize) -> Option<&'a Map<String, Value>> {
-        match self.get(name)? {
-            Value::Object(entries) if entries.len() > limit => {
-                let detail = format!("has {} entries, at most {limit} are allowed", entries.len());
-                self.fault(&pointer(&[name]), FaultCode::TooLarge, detail);
-                None
-            }
-            Value::Object(entries) => Some(entries),
-            other => {
-                let detail = format!("must be a JSON object, this is {}", type_name(other));
-                self.fault(&pointer(&[name]), FaultCode::WrongType, detail);
-                None
-            }
-        }
-    }
-
-    fn check_key(&mut self, place: &str, key: &str) -> bool {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        let fine = !key.is_empty() && key.len() <= MAX_KEY_LENGTH && key.chars().all(allowed);
-        if !fine {
-            let detail =
-                format!("a name here has 1 to {MAX_KEY_LENGTH} of the characters a-z, A-Z, 0-9, \"_\", \"-\", \".\"");
-            self.fault(&pointer(&[place, key]), FaultCode::InvalidValue, detail);
-        }
-        fine
-    }
-
-    fn sub_ids(&mut self) -> BTreeMap<String, String> {
-        let mut sub_ids = BTreeMap::new();
-        for (key, value) in self.object("sub_ids", MAX_SUB_IDS).into_iter().flatten() {
-            let place = pointer(&["sub_ids", key]);
-            if !self.check_key("sub_ids", key) || value.is_null() {
-                continue;
-            }
-            let Some(text) = value.as_str() else {
-                self.fault(
-                    &place,
-                    FaultCode::WrongType,
-                    format!("must be a JSON string, this is {}", type_name(value)),
-                );
-                continue;
-            };
-            if let Some(text) = self.text(&place, text, MAX_SUB_ID_LENGTH, false) {
-                sub_ids.insert(key.clone(), text);
-            }
-        }
-        sub_ids
-    }
-
-    fn text(&mut self, place: &str, text: &str, limit: usize, personal_data_allowed: bool) -> Option<String> {
-        let length = text.chars().count();
-        if length > limit {
-            let detail = format!("has {length} characters, at most {limit} are allowed");
-            self.fault(place, FaultCode::TooLarge, detail);
-            return None;
-        }
-        if text.chars().any(char::is_control) {
-            self.fault(place, FaultCode::InvalidValue, "must not hold control characters");
-            return None;
-        }
-        if !personal_data_allowed && let Some(kind) = personal_data::find(text) {
-            self.personal_data(place, kind);
-            return None;
-        }
-        Some(text.to_owned())
     }
 
     fn check_required(&mut self, rule: &TypeRule) {
@@ -388,65 +313,9 @@ impl<'a> Reader<'a> {
             _ => {}
         }
     }
-
-    fn params(&mut self, rule: Option<&TypeRule>) -> BTreeMap<String, ParamValue> {
-        let mut params = BTreeMap::new();
-        let given = self.object("params", MAX_PARAMS);
-        for (key, value) in given.into_iter().flatten() {
-            let Some(rule) = rule else { break };
-            let place = pointer(&["params", key]);
-            match rule.params.get(key) {
-                None => {
-                    let near = nearest(key, rule.params.keys().map(String::as_str));
-                    let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
-                    let detail = format!("the event dictionary does not allow this parameter for the type{near}");
-                    self.fault(&place, FaultCode::UnknownParameter, detail);
-                }
-                Some(_) if value.is_null() => {}
-                Some(param) => {
-                    if let Some(value) = self.param(&place, value, param) {
-                        params.insert(key.clone(), value);
-                    }
-                }
-            }
-        }
-        let required = rule.into_iter().flat_map(|rule| &rule.params).filter(|(_, param)| param.required);
-        for (key, _) in required {
-            if given.and_then(|given| given.get(key)).is_none_or(Value::is_null) {
-                self.fault(&pointer(&["params", key]), FaultCode::Missing, "is required for events of this type");
-            }
-        }
-        params
-    }
-
-    fn param(&mut self, place: &str, value: &Value, rule: &ParamRule) -> Option<ParamValue> {
-        match (rule.kind, value) {
-            (ParamKind::Text, Value::String(text)) => {
-                self.text(place, text, rule.max_length, rule.personal_data).map(ParamValue::Text)
-            }
-            (ParamKind::Boolean, Value::Bool(value)) => Some(ParamValue::Boolean(*value)),
-            (ParamKind::Decimal, Value::String(text)) => self.parse_amount(place, text).map(ParamValue::Number),
-            (ParamKind::Decimal, Value::Number(number)) => {
-                self.parse_amount(place, &number.to_string()).map(ParamValue::Number)
-            }
-            (ParamKind::Integer, Value::Number(number)) => {
-                let amount = self.parse_amount(place, &number.to_string())?;
-                if amount.decimal().scale() > 0 {
-                    self.fault(place, FaultCode::InvalidValue, "must be a whole number");
-                    return None;
-                }
-                Some(ParamValue::Number(amount))
-            }
-            (kind, other) => {
-                let detail = format!("must be of type {}, this is {}", kind.name(), type_name(other));
-                self.fault(place, FaultCode::WrongType, detail);
-                None
-            }
-        }
-    }
 }
 
-fn type_name(value: &Value) -> &'static str {
+pub(super) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

@@ -4,10 +4,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::domain::dictionary::{Dictionary, Field, ParamKind, ParamRule, Reverses, TypeRule};
+use crate::domain::dictionary::{Dictionary, Field, ParamKind, ParamRule, PersonalData, Reverses, TypeRule};
+use crate::domain::personal_data::{Formats, IdFormat};
 
 fn dictionary() -> Dictionary {
-    let text = ParamRule { kind: ParamKind::Text, max_length: 2, required: false, personal_data: false };
+    let text = ParamRule { max_length: 2, ..ParamRule::default() };
     let ftd = TypeRule {
         description: "first deposit".into(),
         required: BTreeSet::from([Field::ClickId, Field::Payout]),
@@ -15,6 +16,7 @@ fn dictionary() -> Dictionary {
         billable: true,
         reverses: Reverses::Never,
         click_dedupe: None,
+        personal_data: PersonalData::Refuse,
     };
     let lead = TypeRule { click_dedupe: Some(Duration::from_hours(24)), required: BTreeSet::new(), ..ftd.clone() };
     let reversed = TypeRule { required: BTreeSet::new(), reverses: Reverses::Must, ..ftd.clone() };
@@ -24,6 +26,7 @@ fn dictionary() -> Dictionary {
             (EventType::parse("ftd_reversed").unwrap(), reversed),
             (EventType::parse("lead").unwrap(), lead),
         ]),
+        ..Dictionary::default()
     }
 }
 
@@ -125,6 +128,91 @@ fn personal_data_is_refused_wherever_it_hides() {
     assert_eq!(faults(sub), [("/sub_ids/a".to_owned(), FaultCode::PersonalData)]);
     let click = |e: &mut Map<String, Value>| drop(e.insert("click_id".into(), json!("jo@example.com")));
     assert_eq!(faults(click), [("/click_id".to_owned(), FaultCode::PersonalData)]);
+}
+
+fn with_rule(change: impl FnOnce(&mut TypeRule), json: &Value) -> Result<Event, Vec<(String, FaultCode)>> {
+    let mut dictionary = dictionary();
+    dictionary.click_ids = Formats::new(vec![IdFormat::named("decimal").unwrap()]);
+    change(dictionary.types.get_mut(&EventType::parse("ftd").unwrap()).unwrap());
+    let parsed = Event::parse(json, Rules { dictionary: &dictionary, knows_affiliate: &|_| true, now: now() });
+    parsed.map_err(|faults| faults.into_iter().map(|fault| (fault.pointer, fault.code)).collect())
+}
+
+fn with(field: &str, value: Value) -> Value {
+    let mut json = valid();
+    json[field] = value;
+    json
+}
+
+#[test]
+fn names_betray_personal_data_that_no_pattern_finds() {
+    let params = with("params", json!({"firstname": "Jo"}));
+    let declared = |policy: PersonalData| {
+        let rule = ParamRule { max_length: 64, personal_data: policy, ..ParamRule::default() };
+        with_rule(|ftd| drop(ftd.params.insert("firstname".into(), rule)), &params)
+    };
+    assert_eq!(declared(PersonalData::Refuse).unwrap_err(), [("/params/firstname".into(), FaultCode::PersonalData)]);
+    assert_eq!(declared(PersonalData::Mask).unwrap().params["firstname"].to_string(), "***");
+    assert_eq!(declared(PersonalData::Allow).unwrap().params["firstname"].to_string(), "Jo");
+    let sub_ids = with("sub_ids", json!({"surname": "Doe", "4111-1111-1111-1111": "x"}));
+    let expected =
+        ["/sub_ids/4111-1111-1111-1111", "/sub_ids/surname"].map(|at| (at.to_owned(), FaultCode::PersonalData));
+    assert_eq!(with_rule(|_| (), &sub_ids).unwrap_err(), expected);
+}
+
+#[test]
+fn texts_of_a_type_are_masked_where_it_says_so_and_ids_never() {
+    let mask = |ftd: &mut TypeRule| ftd.personal_data = PersonalData::Mask;
+    let event = with_rule(mask, &with("sub_ids", json!({"sub1": "u=jo%40example.com&n=3"}))).unwrap();
+    assert_eq!(event.sub_ids["sub1"], "u=***&n=3");
+    assert_eq!(with_rule(|_| (), &event.to_json()).unwrap(), event, "what is masked needs no further leave");
+    for id in ["transaction_id", "click_id", "offer_id"] {
+        let found = with_rule(mask, &with(id, json!("jo@example.com"))).unwrap_err();
+        assert_eq!(found, [(format!("/{id}"), FaultCode::PersonalData)]);
+    }
+}
+
+#[test]
+fn a_number_may_be_a_card() {
+    let wager = |kind: ParamKind, value: Value| {
+        let rule = ParamRule { kind, personal_data: PersonalData::Mask, ..ParamRule::default() };
+        with_rule(|ftd| drop(ftd.params.insert("n".into(), rule)), &with("params", json!({"n": value}))).map(drop)
+    };
+    let refused = Err(vec![("/params/n".to_owned(), FaultCode::PersonalData)]);
+    assert_eq!(wager(ParamKind::Integer, json!(4_111_111_111_111_111_u64)), refused, "a number cannot be masked");
+    assert_eq!(wager(ParamKind::Decimal, json!("4111111111111111")), refused);
+    assert_eq!(wager(ParamKind::Integer, json!(4_111_111_111_111_112_u64)), Ok(()));
+}
+
+#[test]
+fn an_id_of_a_known_format_is_no_card() {
+    let click = |id: &str| with_rule(|_| (), &with("click_id", json!(id))).map(drop);
+    assert_eq!(click("4111111111111111"), Ok(()));
+    let refused = |field: &str| Err(vec![(format!("/{field}"), FaultCode::PersonalData)]);
+    assert_eq!(click("4111-1111-1111-1111"), refused("click_id"));
+    let transaction = with("transaction_id", json!("4111111111111111"));
+    assert_eq!(with_rule(|_| (), &transaction).map(drop), refused("transaction_id"), "formats are those of clicks");
+}
+
+#[test]
+fn parameters_keep_to_their_bounds() {
+    let rule = |value: Value| {
+        let product = ParamRule { max_length: 9, one_of: ["live".to_owned()].into(), ..ParamRule::default() };
+        let bound = |text: &str| Some(Amount::parse(text).unwrap());
+        let odds = ParamRule { kind: ParamKind::Decimal, min: bound("1"), max: bound("99.5"), ..ParamRule::default() };
+        let params = [("product".to_owned(), product), ("odds".to_owned(), odds)];
+        with_rule(|ftd| ftd.params = params.into(), &with("params", value)).map(drop)
+    };
+    for fine in [json!({"product": "live"}), json!({"odds": "1.00"}), json!({"odds": 99.5}), json!({})] {
+        assert_eq!(rule(fine.clone()), Ok(()), "{fine}");
+    }
+    for (key, value) in [("product", json!("Live")), ("odds", json!("0.99")), ("odds", json!("99.51"))] {
+        assert_eq!(
+            rule(json!({key: value})),
+            Err(vec![(format!("/params/{key}"), FaultCode::InvalidValue)]),
+            "{value}"
+        );
+    }
 }
 
 #[test]
