@@ -6,7 +6,9 @@
 mod attempt;
 mod breaker;
 mod dispatcher;
+mod errand;
 mod intake;
+mod rehearsal;
 mod replay;
 mod scheduler;
 mod window;
@@ -14,6 +16,8 @@ mod window;
 pub use attempt::AttemptNote;
 pub use breaker::Breaker;
 pub use dispatcher::{AffiliateStatus, Dispatch, Parts, Routing, start};
+pub use errand::Errand;
 pub use intake::{Answer, Intake, IntakeRules, Producer, planned};
+pub use rehearsal::{Rehearsal, rehearse};
 pub use replay::{MAX_DELIVERIES, Refusal, ReplayRequest, ReplayState, ReplayView, Replays, Targets};
 pub use scheduler::{Ended, Route, Scheduler, Step};

@@ -18,6 +18,7 @@ pub mod postback;
 pub mod record;
 pub mod request;
 pub mod retry;
+pub mod sample;
 pub mod signature;
 pub mod template;
 pub mod timestamp;

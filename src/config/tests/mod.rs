@@ -4,6 +4,7 @@ mod defaults;
 mod documentation;
 mod faults;
 mod platforms;
+mod samples;
 mod secrets;
 mod shipped;
 mod signing;
