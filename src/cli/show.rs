@@ -14,7 +14,7 @@ use super::output::{Form, Rows};
 use super::source::Source;
 use super::time::{micros, shown};
 use crate::domain::id::{DeliveryId, EventId};
-use crate::inspect::{AttemptView, DeliveryDetail, DeliverySummary, HistoryEntryView};
+use crate::inspect::{AttemptView, Choice, Decision, DeliveryDetail, DeliverySummary, HistoryEntryView};
 
 /// What to show.
 #[derive(Debug, Clone, Args)]
@@ -57,7 +57,11 @@ pub(super) async fn show(context: &Context, args: ShowArgs) -> Ended {
     let detail = Source::open(context).await?.delivery(id).await?.ok_or_else(missing)?;
     match context.output.form() {
         Form::Json | Form::Ndjson => context.output.document(&detail)?,
-        Form::People => context.output.text(describe(&detail, args.bodies).trim_end())?,
+        Form::People => {
+            // Whoever has to decide needs to see everything that was said.
+            let bodies = args.bodies || detail.decision.is_some();
+            context.output.text(describe(&detail, bodies).trim_end())?;
+        }
     }
     Ok(Exit::Ok)
 }
@@ -117,11 +121,28 @@ fn describe(detail: &DeliveryDetail, bodies: bool) -> String {
     for entry in &detail.history {
         describe_entry(&mut text, entry, bodies);
     }
+    if let Some(decision) = &detail.decision {
+        describe_decision(&mut text, decision);
+    }
     if bodies {
         let event = serde_json::to_string_pretty(&detail.event).unwrap_or_default();
         let _ = writeln!(text, "\nevent:\n{event}");
     }
     text
+}
+
+/// What a person has to know, and can do, about a held delivery.
+fn describe_decision(text: &mut String, decision: &Decision) {
+    let _ = writeln!(text, "\nheld because {}", decision.why);
+    for (word, facts) in [("known", &decision.known), ("not known", &decision.unknown)] {
+        for fact in facts {
+            let _ = writeln!(text, "  {:<11}{fact}", format!("{word}:"));
+        }
+    }
+    text.push_str("decide:\n");
+    for Choice { when, command } in &decision.choices {
+        let _ = writeln!(text, "  {command}\n      {when}");
+    }
 }
 
 fn transaction(delivery: &DeliverySummary) -> String {
@@ -169,7 +190,7 @@ fn describe_entry(text: &mut String, entry: &HistoryEntryView, bodies: bool) {
     }
 }
 
-fn describe_attempt(text: &mut String, attempt: &AttemptView, bodies: bool) {
+pub(super) fn describe_attempt(text: &mut String, attempt: &AttemptView, bodies: bool) {
     if let Some(request) = &attempt.request {
         let _ = writeln!(text, "    {} {}", request.method, request.url);
     }
