@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::exit::{Exit, Failure};
 use super::options::Globals;
 
-use crate::config::{self, Loaded, Problem, Settings};
+use crate::config::{self, Examined, Loaded, Problem, Settings};
 
 /// Where packages put the configuration.
 const SYSTEM_CONFIG: &str = "/etc/postbackd/postbackd.toml";
@@ -135,16 +135,10 @@ pub(super) fn load(path: &Path) -> Result<Loaded, Failure> {
 
 /// Loads a whole configuration and tells what is wrong with it.
 pub(super) fn check(path: &Path) -> Checked {
-    match config::load(path) {
-        Ok(loaded) => {
-            let findings = loaded.warnings.iter().map(|problem| finding(problem, Severity::Warning)).collect();
-            Checked { findings, summary: Some(summary(&loaded.settings)) }
-        }
-        Err(problems) => {
-            let findings = problems.0.iter().map(|problem| finding(problem, Severity::Error)).collect();
-            Checked { findings, summary: None }
-        }
-    }
+    let Examined { settings, errors, warnings } = config::examine(path);
+    let errors = errors.iter().map(|problem| finding(problem, Severity::Error));
+    let warnings = warnings.iter().map(|problem| finding(problem, Severity::Warning));
+    Checked { findings: errors.chain(warnings).collect(), summary: settings.as_ref().map(summary) }
 }
 
 fn summary(settings: &Settings) -> Summary {

@@ -73,7 +73,7 @@ enum Command {
     /// Run the daemon
     Run,
     /// Tell everything that is wrong with the configuration
-    Check,
+    Check(check::CheckArgs),
     /// Have the daemon take its configuration anew
     Reload,
     /// Hand over events from a file or standard input
@@ -148,7 +148,7 @@ fn on_runtime(context: &Context, command: Command) -> Ended {
 async fn carry_out(context: &Context, command: Command) -> Ended {
     match command {
         Command::Run => run(&configuration::path(&context.globals)).await.map(|()| Exit::Ok),
-        Command::Check => check::check(context),
+        Command::Check(args) => check::check(context, args),
         Command::Reload => check::reload(context).await,
         Command::Enqueue(args) => enqueue::enqueue(context, args).await,
         Command::List(args) => list::list(context, args).await,
@@ -187,6 +187,9 @@ mod tests {
             "postbackd replay dlv_0000000000000000 --dry-run",
             "postbackd release dlv_0000000000000000 --delivered --reason x",
             "postbackd affiliate pause acme/conversion --reason x",
+            "postbackd affiliate render acme --event - --json",
+            "postbackd affiliate test acme/conversion --type ftd --to http://127.0.0.1:9000 --yes",
+            "postbackd check --strict --json",
             "postbackd receiver --json --listen 127.0.0.1:0",
             "postbackd enqueue - --format csv --retry-for 5s",
             "postbackd run --config a.toml",
@@ -204,6 +207,8 @@ mod tests {
             "postbackd list --columns nonsense",
             "postbackd list --json --ndjson",
             "postbackd list --since yesterday",
+            "postbackd affiliate render acme --event - --type ftd",
+            "postbackd affiliate render acme --reveal --json",
         ] {
             assert!(Cli::try_parse_from(typed.split(' ')).is_err(), "{typed}");
         }

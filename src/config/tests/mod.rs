@@ -3,6 +3,7 @@
 mod defaults;
 mod documentation;
 mod faults;
+mod lints;
 mod platforms;
 mod samples;
 mod secrets;
