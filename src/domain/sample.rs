@@ -104,7 +104,9 @@ fn fields(rule: &TypeRule, wish: Wish<'_>, transaction: &str) -> Map<String, Val
         put("click_id", CLICK.into());
     }
     let offer = wish.offer.map(OfferId::as_str).or((whole || requires(Field::OfferId)).then_some("sample-offer"));
-    offer.into_iter().for_each(|offer| put("offer_id", offer.into()));
+    if let Some(offer) = offer {
+        put("offer_id", offer.into());
+    }
     let payout = requires(Field::Payout) || (whole && rule.billable);
     if payout {
         put("payout", "120.00".into());

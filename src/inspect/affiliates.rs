@@ -12,6 +12,7 @@ use super::stats::{AffiliateStats, PostbackStats, Stats};
 use super::views::PauseView;
 use crate::domain::affiliate::{Affiliate, Rate};
 use crate::domain::delivery::StateKind;
+use crate::domain::id::{EventType, OfferId};
 use crate::domain::plan::Affiliates;
 use crate::domain::postback::Postback;
 use crate::domain::record;
@@ -155,8 +156,8 @@ fn postback_of_settings(postback: &Postback) -> PostbackView {
         text
     };
     let settings = PostbackSettings {
-        events: wants.events.as_ref().map(|kinds| names(kinds.iter().map(|kind| kind.as_str()).collect())),
-        offers: wants.offers.as_ref().map(|offers| names(offers.iter().map(|offer| offer.as_str()).collect())),
+        events: wants.events.as_ref().map(|kinds| names(kinds.iter().map(EventType::as_str).collect())),
+        offers: wants.offers.as_ref().map(|offers| names(offers.iter().map(OfferId::as_str).collect())),
         statuses: wants.statuses.as_ref().map(|all| names(all.iter().map(|status| status.name()).collect())),
         lane: postback.lane.as_ref().map(ToString::to_string),
         receiver: postback.request.origin().to_owned(),

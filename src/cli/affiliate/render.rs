@@ -10,6 +10,7 @@ use super::super::exit::{Ended, Exit, Failure};
 use super::super::output::{Form, Rows};
 use super::subject::{self, EventArgs, Told};
 use super::{Target, parse_target};
+use crate::config::Settings;
 use crate::domain::postback::Postback;
 use crate::domain::request::{Explanation, Part, PartFate, PreparedRequest};
 use crate::ops::clock::{Clock, SystemClock};
@@ -59,7 +60,8 @@ pub(super) async fn render(context: &Context, args: RenderArgs) -> Ended {
     if args.reveal {
         shown.iter().try_for_each(|(_, _, explanation)| reveal(context, explanation))?;
     } else {
-        let json = || shown.iter().map(|(postback, told, explanation)| document(postback, told, explanation));
+        let json =
+            || shown.iter().map(|(postback, told, explanation)| document(&settings, postback, told, explanation));
         match context.output.form() {
             Form::Json => context.output.document(&json!({ "items": json().collect::<Vec<_>>() }))?,
             Form::Ndjson => json().try_for_each(|item| context.output.document(&item))?,
@@ -68,7 +70,7 @@ pub(super) async fn render(context: &Context, args: RenderArgs) -> Ended {
                     if index > 0 {
                         context.output.text("")?;
                     }
-                    print(context, postback, told, explanation)?;
+                    print(context, &settings, postback, told, explanation)?;
                 }
             }
         }
@@ -117,7 +119,7 @@ fn reveal(context: &Context, explanation: &Explanation) -> Result<(), Failure> {
     context.output.raw(body)
 }
 
-fn document(postback: &Postback, told: &Told, explanation: &Explanation) -> Value {
+fn document(settings: &Settings, postback: &Postback, told: &Told, explanation: &Explanation) -> Value {
     let request = explanation.request.as_ref().ok();
     let part = |part: &Part| {
         let (fate, why) = match &part.fate {
@@ -133,7 +135,7 @@ fn document(postback: &Postback, told: &Told, explanation: &Explanation) -> Valu
         "event_from": told.origin.name(),
         "event": told.event.to_json(),
         "original": told.original.as_ref().map(crate::domain::event::Event::to_json),
-        "wanted": postback.wants.wants(&told.event),
+        "wanted": subject::wants(settings, postback, &told.event),
         "request": request.map(|request| &request.record),
         "parts": explanation.parts.iter().map(part).collect::<Vec<_>>(),
         "refusals": explanation.refusals.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -142,7 +144,13 @@ fn document(postback: &Postback, told: &Told, explanation: &Explanation) -> Valu
     })
 }
 
-fn print(context: &Context, postback: &Postback, told: &Told, explanation: &Explanation) -> Result<(), Failure> {
+fn print(
+    context: &Context,
+    settings: &Settings,
+    postback: &Postback,
+    told: &Told,
+    explanation: &Explanation,
+) -> Result<(), Failure> {
     let output = &context.output;
     let event = &told.event;
     let mut text = format!("postback     {}\n", postback.reference());
@@ -154,8 +162,10 @@ fn print(context: &Context, postback: &Postback, told: &Told, explanation: &Expl
         event.status.name(),
         told.origin.words()
     );
-    if !postback.wants.wants(event) {
-        text.push_str("wanted       no: the postback's events, offers or statuses leave it out\n");
+    if !subject::wants(settings, postback, event) {
+        text.push_str(
+            "wanted       no: it is another affiliate's, or the postback's events, offers or statuses leave it out\n",
+        );
     }
     if event.reverses.is_some() && told.original.is_none() {
         text.push_str("original     not known here: every {original.…} but its transaction_id is empty\n");

@@ -141,15 +141,22 @@ pub(super) fn postbacks<'s>(
         let near = nearest(target.affiliate.as_str(), settings.affiliates.keys().map(AffiliateId::as_str));
         return Err(missing("affiliate", near));
     };
-    let named = target.postback.as_ref().or(told.and_then(|told| told.postback.as_ref()));
+    let name = target.postback.as_ref().or(told.and_then(|told| told.postback.as_ref()));
     let found = affiliate.postbacks.iter().map(|postback| &**postback);
-    let found: Vec<_> = found.filter(|postback| named.is_none_or(|name| postback.name == *name)).collect();
+    let found: Vec<_> = found.filter(|postback| name.is_none_or(|name| postback.name == *name)).collect();
     if found.is_empty() {
-        let names = affiliate.postbacks.iter().map(|postback| postback.name.as_str());
-        let near = named.and_then(|name| nearest(name.as_str(), names));
+        let others = affiliate.postbacks.iter().map(|postback| postback.name.as_str());
+        let near = name.and_then(|name| nearest(name.as_str(), others));
         return Err(missing("postback", near));
     }
     Ok(found)
+}
+
+/// Whether the daemon would plan a delivery of the event for the postback.
+pub(super) fn wants(settings: &Settings, postback: &Postback, event: &Event) -> bool {
+    let affiliate = settings.affiliates.get(&postback.affiliate);
+    let hears = event.affiliate_id == postback.affiliate || affiliate.is_some_and(|affiliate| affiliate.global);
+    hears && postback.wants.wants(event)
 }
 
 /// A sample for a postback.

@@ -3,6 +3,8 @@
 //! Nothing enters the outbox. The conversion is marked by its transaction id, so that the affiliate can take it out of
 //! its books again; what a receiver counts cannot be taken back from here, and so a person is asked first.
 
+use std::fmt::Write;
+
 use clap::Args;
 use serde_json::json;
 use url::{Host, Url};
@@ -202,16 +204,17 @@ fn print(context: &Context, postback: &Postback, told: &Told, rehearsal: Rehears
     }
     let mut text = format!("postback     {}\n", postback.reference());
     let (event, key) = (&told.event, told.errand().id);
-    text += &format!(
-        "event        {} {} {}, {}\n",
+    let _ = writeln!(
+        text,
+        "event        {} {} {}, {}",
         event.kind,
         event.transaction_id,
         event.status.name(),
         told.origin.words()
     );
-    text += &format!("key          {key}\n\n");
+    let _ = writeln!(text, "key          {key}\n");
     describe_attempt(&mut text, &attempt, true);
-    text += &format!("\noutcome      {} ({})\nnext         {next}\n", attempt.outcome.name(), attempt.rule);
+    let _ = writeln!(text, "\noutcome      {} ({})\nnext         {next}", attempt.outcome.name(), attempt.rule);
     context.output.text(text.trim_end_matches('\n'))
 }
 
