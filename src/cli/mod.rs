@@ -68,6 +68,11 @@ struct Cli {
 const EXITS: &str = "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 not allowed, 5 daemon unreachable, \
                      6 partly done, 7 bad configuration, 8 refused";
 
+/// How a held delivery is decided.
+const RELEASE_EXAMPLES: &str = "`postbackd show ID` says why a delivery is held, and what is known of it.\n\nExamples:\n  \
+     postbackd release dlv_00361eqg9sac0000 --delivered --reason 'it is in their report'\n  \
+     postbackd release dlv_00361eqg9sac0000 --resend --reason 'they have it not, ticket 4711'";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon
@@ -93,10 +98,13 @@ enum Command {
     #[command(subcommand)]
     Replays(replays::ReplaysCommand),
     /// Do not send deliveries after all
+    #[command(after_help = "Example:\n  postbackd cancel dlv_00361eqg9sac0000 --reason 'fraud, case 88'")]
     Cancel(orders::OrderArgs),
     /// Let deliveries wait for a person
+    #[command(after_help = "Example:\n  postbackd hold dlv_00361eqg9sac0000 --reason 'fraud check'")]
     Hold(orders::OrderArgs),
     /// Let held deliveries go out, or note that they have arrived
+    #[command(after_help = RELEASE_EXAMPLES)]
     Release(orders::ReleaseArgs),
     /// Work with affiliates
     #[command(subcommand)]

@@ -18,6 +18,9 @@ use crate::inspect::{AttemptView, Choice, Decision, DeliveryDetail, DeliverySumm
 
 /// What to show.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  postbackd show dlv_00361eqg9sac0000 --bodies
+  postbackd show evt_001k0qbr4wn60 --json")]
 pub(super) struct ShowArgs {
     /// A delivery (dlv_…) or an event (evt_…)
     #[arg(value_name = "ID")]

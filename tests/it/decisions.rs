@@ -127,3 +127,22 @@ async fn what_an_operator_holds_is_released_or_cancelled_one_by_one() {
     assert_eq!(world.daemon.command(&["release", &ids[1], "--reason", "x"]).code, 8, "as things stand");
     assert_eq!(world.receiver("acme").ledger().requests, 1);
 }
+
+#[tokio::test]
+async fn a_postback_that_is_gone_is_resumed_and_its_delivery_released_as_shown() {
+    let world = World::with(vec![partner("acme", "410,200")]).await;
+    let id = world.accept(ftd("acme", "dep-1")).await;
+    let detail = world.until(&id, "held").await;
+    let choices = detail["decision"]["choices"].as_array().unwrap();
+    let commands = choices.iter().map(|choice| choice["command"].as_str().unwrap().replace("\"…\"", "mended"));
+    let commands: Vec<String> = commands.collect();
+    assert!(commands[0].starts_with("postbackd affiliate resume acme/conversions "), "{commands:?}");
+    assert!(commands[1].starts_with(&format!("postbackd release {id} ")), "{commands:?}");
+    for command in &commands[..2] {
+        let arguments: Vec<&str> = command.split(' ').skip(1).collect();
+        let finished = world.daemon.command(&arguments);
+        assert_eq!(finished.code, 0, "{command}: {}", finished.stderr);
+    }
+    world.until(&id, "delivered").await;
+    assert_eq!(world.receiver("acme").ledger().requests, 2);
+}

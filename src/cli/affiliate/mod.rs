@@ -16,6 +16,7 @@ use crate::domain::id::{AffiliateId, PostbackName};
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum AffiliateCommand {
     /// List affiliates and their postbacks with how they stand
+    #[command(after_help = "Examples:\n  postbackd affiliate list\n  postbackd affiliate list --ndjson")]
     List,
     /// Show an affiliate: its limits, its postbacks, their rules and backlog
     Show(listing::ShowArgs),
