@@ -11,8 +11,8 @@ use super::server::State;
 use crate::config::Scope;
 use crate::domain::id::{DeliveryId, EventId};
 use crate::inspect::{
-    self, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, Onlooker, Page, Stats, UnroutedEvent,
-    UnroutedFilter,
+    self, AffiliateView, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, Onlooker, Page, Stats,
+    UnroutedEvent, UnroutedFilter,
 };
 
 /// Deliveries of a page where nobody says how many.
@@ -177,6 +177,11 @@ pub(super) async fn stats(Extract(state): Extract<State>, identity: Identity) ->
     identity.require(Scope::Read)?;
     // Its totals are those of everybody.
     identity.require_all_affiliates()?;
+    standing(state).await.map(Json)
+}
+
+/// The state of everything, with what only the dispatcher knows.
+async fn standing(state: State) -> Result<Stats, Problem> {
     let live = state.dispatch.status().await;
     let (outbox, at) = (state.outbox, state.clock.now());
     let mut shown = state.reads.run(move || Ok(inspect::stats(outbox.reader(), at)?)).await?;
@@ -186,49 +191,32 @@ pub(super) async fn stats(Extract(state): Extract<State>, identity: Identity) ->
         affiliate.in_flight = found.map(|live| live.in_flight);
         affiliate.breaker = found.map(|live| live.breaker.name().into());
     }
-    Ok(Json(shown))
+    Ok(shown)
 }
 
 /// `GET /v1/affiliates`
-pub(super) async fn affiliates(Extract(state): Extract<State>, identity: Identity) -> Result<Json<Value>, Problem> {
+pub(super) async fn affiliates(
+    Extract(state): Extract<State>,
+    identity: Identity,
+) -> Result<Json<Page<AffiliateView>>, Problem> {
     identity.require(Scope::Read)?;
     let rules = state.rules();
-    let pauses = state.outbox.reader().pauses();
-    let names = state.outbox.reader().postbacks();
-    let pause_of = |affiliate: &str, postback: &str| {
-        let found = names.iter().find(|(_, n)| n.affiliate.as_str() == affiliate && n.postback.as_str() == postback);
-        found.and_then(|(number, _)| pauses.get(number)).cloned().map(inspect::PauseView::from)
-    };
-    let shown = rules.routing.affiliates.values().filter(|affiliate| identity.may_see(affiliate.id.as_str()));
-    let items: Vec<Value> = shown
-        .map(|affiliate| {
-            let postbacks: Vec<Value> = affiliate
-                .postbacks
-                .iter()
-                .map(|postback| {
-                    let events = postback.wants.events.as_ref();
-                    let events = events.map(|kinds| kinds.iter().map(ToString::to_string).collect::<Vec<_>>());
-                    json!({
-                        "postback": postback.name.as_str(),
-                        "events": events,
-                        "receiver": postback.request.origin(),
-                        "method": postback.request.method(),
-                        "max_attempts": postback.retry.max_attempts(),
-                        "receiver_dedupes": postback.receiver_dedupes,
-                        "paused": pause_of(affiliate.id.as_str(), postback.name.as_str()),
-                    })
-                })
-                .collect();
-            json!({
-                "affiliate": affiliate.id.as_str(),
-                "name": affiliate.name,
-                "global": affiliate.global,
-                "concurrency": affiliate.limits.concurrency,
-                "postbacks": postbacks,
-            })
-        })
-        .collect();
-    Ok(Json(json!({ "items": items, "next_cursor": null })))
+    let mut items = inspect::affiliates(&standing(state).await?, &rules.routing.affiliates);
+    items.retain(|affiliate| identity.may_see(&affiliate.affiliate));
+    Ok(Json(Page { items, next_cursor: None }))
+}
+
+/// `GET /v1/affiliates/{id}`
+pub(super) async fn affiliate(
+    Extract(state): Extract<State>,
+    identity: Identity,
+    Path(id): Path<String>,
+) -> Result<Json<AffiliateView>, Problem> {
+    identity.require(Scope::Read)?;
+    let rules = state.rules();
+    let views = inspect::affiliates(&standing(state).await?, &rules.routing.affiliates);
+    let found = views.into_iter().find(|view| view.affiliate == id && identity.may_see(&id));
+    found.map(Json).ok_or_else(|| Problem::not_found(format!("there is no affiliate {id:?}")))
 }
 
 /// `GET /healthz`: the process runs.

@@ -86,6 +86,7 @@ fn routes(state: State) -> Router {
         .route("/v1/orders/{id}/{change}", post(orders::change))
         .route("/v1/stats", get(read::stats))
         .route("/v1/affiliates", get(read::affiliates))
+        .route("/v1/affiliates/{id}", get(read::affiliate))
         .route("/v1/affiliates/{id}/{order}", post(operate::affiliate))
         .route("/v1/postbacks/{affiliate}/{postback}/{order}", post(operate::postback))
         .route("/v1/reload", post(operate::reload))

@@ -1,5 +1,6 @@
 //! `check` and `reload`: what is wrong with the configuration, and having the daemon take it.
 
+use clap::Args;
 use serde_json::{Value, json};
 
 use super::configuration::{self, Checked, Severity};
@@ -8,15 +9,32 @@ use super::exit::{Ended, Exit};
 use super::output::Form;
 use super::problem::Problem;
 
+/// How strictly to check.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(
+    after_help = "Exits with 7 where the configuration cannot be used; with --strict also where there is a warning.
+
+Examples:
+  postbackd check
+  postbackd check --config /etc/postbackd/postbackd.toml --strict
+  postbackd check --json | jq -r '.findings[] | \"\\(.file):\\(.line) \\(.message)\"'"
+)]
+pub(super) struct CheckArgs {
+    /// Let warnings fail, too
+    #[arg(long)]
+    strict: bool,
+}
+
 /// Checks the configuration without a daemon.
-pub(super) fn check(context: &Context) -> Ended {
+pub(super) fn check(context: &Context, args: CheckArgs) -> Ended {
     let path = configuration::path(&context.globals);
     let checked = configuration::check(&path);
+    let ok = checked.summary.is_some() && (!args.strict || checked.findings.is_empty());
     let output = &context.output;
     match output.form() {
         Form::Json => output.document(&json!({
             "file": path,
-            "ok": checked.summary.is_some(),
+            "ok": ok,
             "findings": checked.findings,
             "summary": checked.summary,
         }))?,
@@ -24,7 +42,10 @@ pub(super) fn check(context: &Context) -> Ended {
         Form::People => checked.findings.iter().try_for_each(|finding| output.text(&finding.to_string()))?,
     }
     output.say(&verdict(&checked, &path.display().to_string()));
-    Ok(if checked.summary.is_some() { Exit::Ok } else { Exit::Configuration })
+    if args.strict && !ok && checked.summary.is_some() {
+        output.say("with --strict, warnings fail");
+    }
+    Ok(if ok { Exit::Ok } else { Exit::Configuration })
 }
 
 fn verdict(checked: &Checked, path: &str) -> String {
@@ -100,8 +121,10 @@ mod tests {
         let good =
             "events = \"events.toml\"\naffiliates = \"affiliates\"\n[outbox]\npath = \"o\"\n[api]\nsocket = \"s\"\n";
         std::fs::write(daemon.path("p.toml"), good).unwrap();
-        assert_eq!(check(&context), Ok(Exit::Ok));
+        let lax = CheckArgs::default();
+        assert_eq!(check(&context, lax), Ok(Exit::Ok));
+        assert_eq!(check(&context, CheckArgs { strict: true }), Ok(Exit::Configuration), "there is no affiliate");
         std::fs::write(daemon.path("p.toml"), "[api").unwrap();
-        assert_eq!(check(&context), Ok(Exit::Configuration));
+        assert_eq!(check(&context, lax), Ok(Exit::Configuration));
     }
 }

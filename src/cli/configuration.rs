@@ -3,6 +3,7 @@
 //! Commands that talk to the daemon need two paths only and must work for people who may not read secrets
 //! or affiliates' files; [`locate`] reads just these. `check` and `run` load everything.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use serde::Serialize;
 use super::exit::{Exit, Failure};
 use super::options::Globals;
 
-use crate::config::{self, Problem, Settings};
+use crate::config::{self, Examined, Loaded, Problem, Settings};
 
 /// Where packages put the configuration.
 const SYSTEM_CONFIG: &str = "/etc/postbackd/postbackd.toml";
@@ -115,18 +116,29 @@ fn places(table: &toml::Table, directory: &Path) -> Places {
     }
 }
 
+/// Loads a whole configuration.
+///
+/// # Errors
+/// When it cannot be used; every error is told.
+pub(super) fn load(path: &Path) -> Result<Loaded, Failure> {
+    config::load(path).map_err(|problems| {
+        let what = format!("the configuration {} cannot be used", path.display());
+        let count = problems.0.len();
+        let mut why = format!("{count} {}", if count == 1 { "error" } else { "errors" });
+        for problem in &problems.0 {
+            let _ = write!(why, "\n  {problem}");
+        }
+        let next = format!("put it right, then: postbackd check --config {}", path.display());
+        Failure::new(Exit::Configuration, what, why, next)
+    })
+}
+
 /// Loads a whole configuration and tells what is wrong with it.
 pub(super) fn check(path: &Path) -> Checked {
-    match config::load(path) {
-        Ok(loaded) => {
-            let findings = loaded.warnings.iter().map(|problem| finding(problem, Severity::Warning)).collect();
-            Checked { findings, summary: Some(summary(&loaded.settings)) }
-        }
-        Err(problems) => {
-            let findings = problems.0.iter().map(|problem| finding(problem, Severity::Error)).collect();
-            Checked { findings, summary: None }
-        }
-    }
+    let Examined { settings, errors, warnings } = config::examine(path);
+    let errors = errors.iter().map(|problem| finding(problem, Severity::Error));
+    let warnings = warnings.iter().map(|problem| finding(problem, Severity::Warning));
+    Checked { findings: errors.chain(warnings).collect(), summary: settings.as_ref().map(summary) }
 }
 
 fn summary(settings: &Settings) -> Summary {

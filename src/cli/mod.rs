@@ -68,12 +68,17 @@ struct Cli {
 const EXITS: &str = "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 not allowed, 5 daemon unreachable, \
                      6 partly done, 7 bad configuration, 8 refused";
 
+/// How a held delivery is decided.
+const RELEASE_EXAMPLES: &str = "`postbackd show ID` says why a delivery is held, and what is known of it.\n\nExamples:\n  \
+     postbackd release dlv_00361eqg9sac0000 --delivered --reason 'it is in their report'\n  \
+     postbackd release dlv_00361eqg9sac0000 --resend --reason 'they have it not, ticket 4711'";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon
     Run,
     /// Tell everything that is wrong with the configuration
-    Check,
+    Check(check::CheckArgs),
     /// Have the daemon take its configuration anew
     Reload,
     /// Hand over events from a file or standard input
@@ -95,10 +100,13 @@ enum Command {
     #[command(subcommand)]
     Orders(watch::OrdersCommand),
     /// Do not send deliveries after all
+    #[command(after_help = "Example:\n  postbackd cancel dlv_00361eqg9sac0000 --reason 'fraud, case 88'")]
     Cancel(orders::OrderArgs),
     /// Let deliveries wait for a person
+    #[command(after_help = "Example:\n  postbackd hold dlv_00361eqg9sac0000 --reason 'fraud check'")]
     Hold(orders::OrderArgs),
     /// Let held deliveries go out, or note that they have arrived
+    #[command(after_help = RELEASE_EXAMPLES)]
     Release(orders::ReleaseArgs),
     /// Work with affiliates
     #[command(subcommand)]
@@ -150,7 +158,7 @@ fn on_runtime(context: &Context, command: Command) -> Ended {
 async fn carry_out(context: &Context, command: Command) -> Ended {
     match command {
         Command::Run => run(&configuration::path(&context.globals)).await.map(|()| Exit::Ok),
-        Command::Check => check::check(context),
+        Command::Check(args) => check::check(context, args),
         Command::Reload => check::reload(context).await,
         Command::Enqueue(args) => enqueue::enqueue(context, args).await,
         Command::List(args) => list::list(context, args).await,
@@ -190,6 +198,9 @@ mod tests {
             "postbackd replay dlv_0000000000000000 --dry-run",
             "postbackd release dlv_0000000000000000 --delivered --reason x",
             "postbackd affiliate pause acme/conversion --reason x",
+            "postbackd affiliate render acme --event - --json",
+            "postbackd affiliate test acme/conversion --type ftd --to http://127.0.0.1:9000 --yes",
+            "postbackd check --strict --json",
             "postbackd receiver --json --listen 127.0.0.1:0",
             "postbackd enqueue - --format csv --retry-for 5s",
             "postbackd run --config a.toml",
@@ -207,6 +218,8 @@ mod tests {
             "postbackd list --columns nonsense",
             "postbackd list --json --ndjson",
             "postbackd list --since yesterday",
+            "postbackd affiliate render acme --event - --type ftd",
+            "postbackd affiliate render acme --reveal --json",
         ] {
             assert!(Cli::try_parse_from(typed.split(' ')).is_err(), "{typed}");
         }

@@ -1,11 +1,10 @@
 //! `run`: the daemon.
 
-use std::fmt::Write;
 use std::path::Path;
 
+use super::configuration;
 use super::exit::{Exit, Failure};
 use crate::app;
-use crate::config;
 use crate::ops::telemetry;
 
 /// Runs the daemon until it is told to stop.
@@ -13,16 +12,7 @@ use crate::ops::telemetry;
 /// # Errors
 /// When the configuration cannot be used, or the daemon does not start or fails.
 pub async fn run(config: &Path) -> Result<(), Failure> {
-    let loaded = config::load(config).map_err(|problems| {
-        let what = format!("the configuration {} cannot be used", config.display());
-        let count = problems.0.len();
-        let mut why = format!("{count} {}", if count == 1 { "error" } else { "errors" });
-        for problem in &problems.0 {
-            let _ = write!(why, "\n  {problem}");
-        }
-        let next = format!("put it right, then: postbackd check --config {}", config.display());
-        Failure::new(Exit::Configuration, what, why, next)
-    })?;
+    let loaded = configuration::load(config)?;
     telemetry::start(&loaded.settings.log).map_err(|error| {
         let next = "use a level such as \"info\", or a filter such as \"info,postbackd::api=debug\"";
         Failure::new(Exit::Configuration, "[log] level cannot be used", error, next)

@@ -14,10 +14,13 @@ use super::output::{Form, Rows};
 use super::source::Source;
 use super::time::{micros, shown};
 use crate::domain::id::{DeliveryId, EventId};
-use crate::inspect::{AttemptView, DeliveryDetail, DeliverySummary, HistoryEntryView};
+use crate::inspect::{AttemptView, Choice, Decision, DeliveryDetail, DeliverySummary, HistoryEntryView};
 
 /// What to show.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  postbackd show dlv_00361eqg9sac0000 --bodies
+  postbackd show evt_001k0qbr4wn60 --json")]
 pub(super) struct ShowArgs {
     /// A delivery (dlv_…) or an event (evt_…)
     #[arg(value_name = "ID")]
@@ -57,7 +60,11 @@ pub(super) async fn show(context: &Context, args: ShowArgs) -> Ended {
     let detail = Source::open(context).await?.delivery(id).await?.ok_or_else(missing)?;
     match context.output.form() {
         Form::Json | Form::Ndjson => context.output.document(&detail)?,
-        Form::People => context.output.text(describe(&detail, args.bodies).trim_end())?,
+        Form::People => {
+            // Whoever has to decide needs to see everything that was said.
+            let bodies = args.bodies || detail.decision.is_some();
+            context.output.text(describe(&detail, bodies).trim_end())?;
+        }
     }
     Ok(Exit::Ok)
 }
@@ -117,11 +124,28 @@ fn describe(detail: &DeliveryDetail, bodies: bool) -> String {
     for entry in &detail.history {
         describe_entry(&mut text, entry, bodies);
     }
+    if let Some(decision) = &detail.decision {
+        describe_decision(&mut text, decision);
+    }
     if bodies {
         let event = serde_json::to_string_pretty(&detail.event).unwrap_or_default();
         let _ = writeln!(text, "\nevent:\n{event}");
     }
     text
+}
+
+/// What a person has to know, and can do, about a held delivery.
+fn describe_decision(text: &mut String, decision: &Decision) {
+    let _ = writeln!(text, "\nheld because {}", decision.why);
+    for (word, facts) in [("known", &decision.known), ("not known", &decision.unknown)] {
+        for fact in facts {
+            let _ = writeln!(text, "  {:<11}{fact}", format!("{word}:"));
+        }
+    }
+    text.push_str("decide:\n");
+    for Choice { when, command } in &decision.choices {
+        let _ = writeln!(text, "  {command}\n      {when}");
+    }
 }
 
 fn transaction(delivery: &DeliverySummary) -> String {
@@ -169,7 +193,7 @@ fn describe_entry(text: &mut String, entry: &HistoryEntryView, bodies: bool) {
     }
 }
 
-fn describe_attempt(text: &mut String, attempt: &AttemptView, bodies: bool) {
+pub(super) fn describe_attempt(text: &mut String, attempt: &AttemptView, bodies: bool) {
     if let Some(request) = &attempt.request {
         let _ = writeln!(text, "    {} {}", request.method, request.url);
     }

@@ -13,7 +13,8 @@ use super::show::EventDetail;
 use super::store::Store;
 use crate::domain::id::{DeliveryId, EventId};
 use crate::inspect::{
-    DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, Page, Stats, UnroutedEvent, UnroutedFilter,
+    AffiliateView, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, Page, Stats, UnroutedEvent,
+    UnroutedFilter,
 };
 
 /// Where reads come from.
@@ -94,6 +95,20 @@ impl Source {
         match self {
             Self::Store(store) => store.event(id),
             Self::Daemon(client) => found(client.get(&["v1", "events", &id.to_string()], &[]).await),
+        }
+    }
+
+    /// Every affiliate; with the daemon down, as its configuration file has it.
+    pub(super) async fn affiliates(&self, context: &Context) -> Result<Vec<AffiliateView>, Failure> {
+        match self {
+            Self::Store(store) => {
+                let loaded = configuration::load(&configuration::path(&context.globals))?;
+                store.affiliates(&loaded.settings.affiliates)
+            }
+            Self::Daemon(client) => {
+                let page = client.get::<Page<AffiliateView>>(&["v1", "affiliates"], &[]).await;
+                Ok(page.map_err(|error| error.failing("listing affiliates"))?.items)
+            }
         }
     }
 

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use super::exit::{Exit, Failure, with_causes};
 use super::show::EventDetail;
 use crate::domain::id::{DeliveryId, EventId};
+use crate::domain::plan::Affiliates;
 use crate::inspect::{
-    self, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, ListError, Onlooker, Page, Stats, UnroutedEvent,
-    UnroutedFilter,
+    self, AffiliateView, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, ListError, Onlooker, Page, Stats,
+    UnroutedEvent, UnroutedFilter,
 };
 use crate::ops::clock::{Clock, SystemClock};
 use crate::outbox::{EngineError, Outbox, OutboxError, Reader, SledEngine};
@@ -103,6 +104,11 @@ impl Store {
             accepted_at: record.accepted_at,
             deliveries,
         }))
+    }
+
+    /// Every affiliate, as the configuration and the store know it.
+    pub(super) fn affiliates(&self, configured: &Affiliates) -> Result<Vec<AffiliateView>, Failure> {
+        Ok(inspect::affiliates(&self.stats()?, configured))
     }
 
     /// The state of everything.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::document::Document;
 use super::item::quoted;
+use super::lint::Demand;
 use super::postback;
 use super::problem::Weight;
 use super::quantity;
@@ -35,7 +36,12 @@ pub(super) struct Read {
 }
 
 /// Reads one file.
-pub(super) fn read<'a>(mut root: Section<'a>, document: &Document<'_>, surroundings: Surroundings<'a, '_>) -> Read {
+pub(super) fn read<'a>(
+    mut root: Section<'a>,
+    document: &Document<'_>,
+    surroundings: Surroundings<'a, '_>,
+    wanted: &mut Demand,
+) -> Read {
     let id = id(&mut root, document);
     let name = root.require("name", "name the affiliate for people").and_then(|item| item.filled_text());
     let global = root.get("global").and_then(|item| item.boolean()).unwrap_or(false);
@@ -49,7 +55,7 @@ pub(super) fn read<'a>(mut root: Section<'a>, document: &Document<'_>, surroundi
     let many = sections.len();
     for section in sections {
         let Some(affiliate) = &owner else { continue };
-        let place = postback::Owner { affiliate, secrets: &declared, names: &mut names };
+        let place = postback::Owner { affiliate, secrets: &declared, names: &mut names, wanted };
         postbacks.extend(postback::read(section, place, surroundings).map(Arc::new));
     }
     declared.values().flatten().for_each(Secret::warn_if_unused);

@@ -1,5 +1,11 @@
 //! Lints: what a postback may be, and what is most likely a mistake all the same.
 
+mod parameters;
+mod refusals;
+mod wanted;
+
+pub(super) use wanted::{Demand, check as check_wanted};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -38,9 +44,11 @@ pub(super) struct Subject<'l, 'a> {
 pub(super) fn check(subject: &Subject<'_, '_>) {
     let names = names(&subject.postback.request, &subject.source.macros);
     identity(subject, &names);
+    parameters::check(subject);
+    refusals::check(subject);
     reversals(subject, &names);
     schedule(subject);
-    for (name, value, key) in literals(subject.source) {
+    for Pair { name, value, key } in pairs(subject.source) {
         literal(&name, value, &key, subject);
     }
     if !subject.postback.receiver_dedupes && subject.postback.timeouts.total < PATIENCE {
@@ -113,18 +121,27 @@ fn schedule(subject: &Subject<'_, '_>) {
     }
 }
 
-/// Names and values of query, headers and form, each with its key.
-fn literals(source: &RequestSource) -> Vec<(String, &str, String)> {
+/// A name and a value as they are written, with the key where they stand.
+struct Pair<'s> {
+    /// In lower case.
+    name: String,
+    value: &'s str,
+    key: String,
+}
+
+/// Names and values of query, headers and form.
+fn pairs(source: &RequestSource) -> Vec<Pair<'_>> {
     let query = source.url.split_once('?').map_or("", |(_, query)| query);
     let query = query.split('&').filter_map(|pair| pair.split_once('='));
-    let mut found: Vec<_> = query.map(|(name, value)| (name.to_ascii_lowercase(), value, "url".to_owned())).collect();
+    let pair = |(name, value): (&str, _)| Pair { name: name.to_ascii_lowercase(), value, key: "url".to_owned() };
+    let mut found: Vec<_> = query.map(pair).collect();
     let form = match &source.body {
         BodySource::Form(pairs) => pairs.as_slice(),
         BodySource::None | BodySource::Json(_) | BodySource::Text { .. } => &[],
     };
     for (kind, pairs) in [("headers", source.headers.as_slice()), ("body", form)] {
         for (name, value) in pairs {
-            found.push((name.to_ascii_lowercase(), value, format!("{kind}.{name}")));
+            found.push(Pair { name: name.to_ascii_lowercase(), value, key: format!("{kind}.{name}") });
         }
     }
     found

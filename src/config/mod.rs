@@ -69,6 +69,22 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
     load_with(path, &environment::variable)
 }
 
+/// A configuration with everything that is to be said of it, whether it can be used or not.
+#[derive(Debug, Clone)]
+pub struct Examined {
+    /// What it means, where it can be used.
+    pub settings: Option<Settings>,
+    /// What keeps it from being used.
+    pub errors: Vec<Problem>,
+    /// What is most likely a mistake in it.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads a configuration, and tells errors and warnings alike.
+pub fn examine(path: &Path) -> Examined {
+    examine_with(path, &environment::variable)
+}
+
 /// Reads a rate such as `50/s`, `600/m` or `10/h`.
 pub fn parse_rate(text: &str) -> Option<crate::domain::affiliate::Rate> {
     quantity::rate(text)
@@ -76,13 +92,17 @@ pub fn parse_rate(text: &str) -> Option<crate::domain::affiliate::Rate> {
 
 /// Reads a configuration with variables from elsewhere.
 fn load_with(path: &Path, variables: &Variables<'_>) -> Result<Loaded, Problems> {
+    match examine_with(path, variables) {
+        Examined { settings: Some(settings), warnings, .. } => Ok(Loaded { settings, warnings }),
+        Examined { settings: None, errors, .. } => Err(Problems(errors)),
+    }
+}
+
+fn examine_with(path: &Path, variables: &Variables<'_>) -> Examined {
     let report = Report::default();
     let settings = read(path, variables, &report);
     let (errors, warnings) = report.into_parts();
-    match settings {
-        Some(settings) if errors.is_empty() => Ok(Loaded { settings, warnings }),
-        Some(_) | None => Err(Problems(errors)),
-    }
+    Examined { settings: settings.filter(|_| errors.is_empty()), errors, warnings }
 }
 
 fn read(path: &Path, variables: &Variables<'_>, report: &Report) -> Option<Settings> {
@@ -90,7 +110,9 @@ fn read(path: &Path, variables: &Variables<'_>, report: &Report) -> Option<Setti
     let source = Source::read(path, report)?;
     let document = Document::parse(&source, report);
     let daemon = daemon::read(Section::root(&document, report), base);
-    let dictionary = dictionary(&daemon.events, report);
+    let events = Source::read(&daemon.events, report);
+    let events = events.as_ref().map(|source| Document::parse(source, report));
+    let dictionary = events.as_ref().map(|document| dictionary(document, report));
     let sources: Vec<_> =
         affiliate_files(&daemon.affiliates, report).iter().filter_map(|path| Source::read(path, report)).collect();
     let documents: Vec<_> = sources.iter().map(|source| Document::parse(source, report)).collect();
@@ -104,8 +126,11 @@ fn read(path: &Path, variables: &Variables<'_>, report: &Report) -> Option<Setti
     if let Some(defaults) = &daemon.defaults {
         postback::check_defaults(defaults, surroundings);
     }
-    let (affiliates, known) = read_affiliates(&documents, surroundings, report);
+    let AllRead { affiliates, known, wanted } = read_affiliates(&documents, surroundings, report);
     check_tokens(&daemon, &known);
+    if let (Some(document), Some((dictionary, _)), false) = (&events, &dictionary, documents.is_empty()) {
+        lint::check_wanted(dictionary, &wanted, &Section::root(document, report));
+    }
     Some(settings(daemon, dictionary?.0, affiliates))
 }
 
@@ -116,10 +141,16 @@ fn settings(daemon: Daemon<'_>, dictionary: Dictionary, affiliates: Affiliates) 
 }
 
 /// Reads the dictionary, and says whether it is whole: without one, every event type would seem unknown.
-fn dictionary(path: &Path, report: &Report) -> Option<(Dictionary, bool)> {
-    let source = Source::read(path, report)?;
-    let document = Document::parse(&source, report);
-    Some((events::read(&Section::root(&document, report)), !document.is_broken()))
+fn dictionary(document: &Document<'_>, report: &Report) -> (Dictionary, bool) {
+    (events::read(&Section::root(document, report)), !document.is_broken())
+}
+
+/// What the files of affiliates tell together.
+struct AllRead {
+    affiliates: Affiliates,
+    /// The ids that they mean to describe, faulty files included.
+    known: BTreeSet<AffiliateId>,
+    wanted: lint::Demand,
 }
 
 /// The files of a directory that describe affiliates, in the order of their names.
@@ -145,17 +176,21 @@ fn affiliate_files(directory: &Path, report: &Report) -> Vec<PathBuf> {
     files
 }
 
-/// Reads all affiliates; also gives the ids that faulty files mean to describe.
+/// Reads all affiliates.
 fn read_affiliates<'a>(
     documents: &'a [Document<'a>],
     surroundings: Surroundings<'a, '_>,
     report: &'a Report,
-) -> (Affiliates, BTreeSet<AffiliateId>) {
+) -> AllRead {
+    let mut wanted = lint::Demand::default();
     let mut affiliates = Affiliates::new();
     let mut known: BTreeSet<AffiliateId> = BTreeSet::new();
     for document in documents {
         let root = Section::root(document, report);
-        let read = affiliate::read(root.clone(), document, surroundings);
+        let read = affiliate::read(root.clone(), document, surroundings, &mut wanted);
+        if document.is_broken() {
+            wanted.add(None);
+        }
         if let Some(id) = read.id
             && !known.insert(id.clone())
         {
@@ -165,7 +200,7 @@ fn read_affiliates<'a>(
         affiliates.extend(read.affiliate.map(|affiliate| (affiliate.id.clone(), Arc::new(affiliate))));
     }
     check_deliveries(&affiliates, documents, report);
-    (affiliates, known)
+    AllRead { affiliates, known, wanted }
 }
 
 /// Refuses more postbacks than one event may be delivered to: the plan would leave the rest out.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::affiliate::{self, Surroundings};
 use super::compile;
 use super::item::{Item, quoted};
-use super::lint;
+use super::lint::{self, Demand};
 use super::problem::Weight;
 use super::quantity;
 use super::request;
@@ -30,16 +30,19 @@ pub(super) struct Owner<'o, 'a> {
     pub(super) secrets: &'o Declared<'a>,
     /// Names of the postbacks before this one.
     pub(super) names: &'o mut BTreeSet<PostbackName>,
+    /// What this one and those before it want.
+    pub(super) wanted: &'o mut Demand,
 }
 
 /// Reads one postback. `None` where it is switched off or faulty; what is switched off is checked all the same,
 /// except that its secrets need not be there.
 pub(super) fn read<'a>(own: Section<'a>, owner: Owner<'_, 'a>, surroundings: Surroundings<'a, '_>) -> Option<Postback> {
     let mut section = own.over(surroundings.defaults);
-    let Owner { affiliate, secrets, names } = owner;
+    let Owner { affiliate, secrets, names, wanted } = owner;
     let name = name(&mut section, names);
     let enabled = section.read("enabled", Item::boolean).unwrap_or(true);
     let wants = selection(&mut section, surroundings);
+    wanted.add(wants.as_ref().and_then(|wants| wants.events.as_ref()));
     let lane =
         section.read("lane", |item| item.parsed(|text| LaneName::parse(text), "use letters, digits, -, _ and ."));
     let order = order(&mut section);
@@ -264,7 +267,12 @@ pub(super) fn check_defaults<'a>(defaults: &Section<'a>, surroundings: Surroundi
     if let Some(limits) = section.section("limits") {
         affiliate::read_limits(limits);
     }
-    let owner = Owner { affiliate: &affiliate, secrets: &BTreeMap::new(), names: &mut BTreeSet::new() };
+    let owner = Owner {
+        affiliate: &affiliate,
+        secrets: &BTreeMap::new(),
+        names: &mut BTreeSet::new(),
+        wanted: &mut Demand::default(),
+    };
     let surroundings = Surroundings { defaults: None, ..surroundings };
     read(section, owner, surroundings);
 }

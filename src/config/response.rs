@@ -23,8 +23,19 @@ pub(super) fn read(section: &mut Section<'_>) -> Vec<ResponseRule> {
         section.locate("response").add(Weight::Error, message, "join rules with the same outcome");
     }
     let last = tables.len().saturating_sub(1);
-    let rules = tables.into_iter().enumerate().filter_map(|(index, table)| rule(table, index == last));
-    rules.collect()
+    let mut rules: Vec<(usize, ResponseRule)> = Vec::new();
+    for (index, table) in tables.into_iter().enumerate() {
+        let spot = table.locate("when");
+        let Some(rule) = rule(table, index == last) else { continue };
+        // One that matches everything has been warned of where it stands.
+        let covers = |(_, earlier): &&(usize, ResponseRule)| !earlier.when.is_any() && earlier.when.cover(&rule.when);
+        if let Some((earlier, _)) = rules.iter().find(covers) {
+            let message = format!("can never match: rule {} before it takes every answer that it is for", earlier + 1);
+            spot.add(Weight::Warning, message, "move it before that rule, or remove it");
+        }
+        rules.push((index, rule));
+    }
+    rules.into_iter().map(|(_, rule)| rule).collect()
 }
 
 fn rule(mut section: Section<'_>, last: bool) -> Option<ResponseRule> {

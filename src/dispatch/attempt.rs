@@ -1,26 +1,24 @@
-//! One attempt of one delivery: lease, render and sign, send, judge, settle.
+//! One attempt of one delivery: lease, run the errand, settle.
 //!
-//! Everything between the lease and the settlement is either pure or the one call of the transport. What is
-//! the receiver's fault becomes the attempt's record; only a failing outbox is an error.
+//! What is the receiver's fault becomes the attempt's record; only a failing outbox is an error.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::errand::{self, Errand, Made};
 use super::scheduler::Ended;
 use crate::domain::delivery::{Delivery, HoldReason, State};
-use crate::domain::outcome::{self, Failure, Health, Judgement, Outcome, Response};
+use crate::domain::outcome::{self, Health, Judgement, Outcome};
 use crate::domain::postback::Postback;
-use crate::domain::record::{self, AttemptRecord, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, RecordedResponse, Timings};
-use crate::domain::request::{Mask, PreparedRequest};
-use crate::domain::retry::{LEAST_LOCAL, parse_retry_after};
-use crate::domain::template::{RenderError, Scope};
+use crate::domain::record::Timings;
+use crate::domain::retry::LEAST_LOCAL;
 use crate::domain::timestamp::to_micros;
 use crate::ops::clock::{SharedClock, monotonic};
 use crate::ops::random;
-use crate::outbox::{Begun, Due, Lease, Outbox, OutboxError, Pause, Settlement};
-use crate::transport::{Exchange, Received, Transport};
+use crate::outbox::{Begun, Due, Outbox, OutboxError, Pause, Settlement};
+use crate::transport::Transport;
 
 /// What an attempt needs.
 #[derive(Debug, Clone)]
@@ -67,12 +65,6 @@ pub(crate) enum Attempted {
     Busy,
 }
 
-/// What one attempt comes to before it is settled.
-struct Made {
-    record: AttemptRecord,
-    judgement: Judgement,
-}
-
 impl Attempter {
     /// Attempts a delivery.
     pub(crate) async fn attempt(&self, due: Due, postback: Option<Arc<Postback>>) -> Result<Attempted, OutboxError> {
@@ -93,9 +85,14 @@ impl Attempter {
         if !postback.receiver_dedupes && !self.outbox.intend(&mut lease).await? {
             return Ok(Attempted::Nothing);
         }
-        let made = self.make(&lease, &postback).await;
+        let errand = Errand {
+            event: &lease.record().event,
+            original: lease.original(),
+            id: lease.id(),
+            number: lease.before().made + 1,
+        };
+        let Made { record, judgement } = errand::run(errand, &postback, &self.transport, &*self.clock).await;
         let at = to_micros(self.clock.now());
-        let Made { record, judgement } = made;
         let policy = &postback.retry;
         let conclusion =
             outcome::conclude(&judgement, lease.before(), policy, postback.receiver_dedupes, at, random::unit());
@@ -123,107 +120,6 @@ impl Attempter {
         let took = monotonic().duration_since(begun);
         Ok(Attempted::Made(Ended { health: health(&judgement, &note), slow_down, took }, Box::new(note)))
     }
-
-    async fn make(&self, lease: &Lease, postback: &Postback) -> Made {
-        let started_at = to_micros(self.clock.now());
-        let number = lease.before().made + 1;
-        let blank = AttemptRecord {
-            number,
-            started_at,
-            request: None,
-            digest: None,
-            response: None,
-            timings: Timings::default(),
-            remote: None,
-            outcome: Outcome::Unrenderable,
-            rule: String::new(),
-            error: None,
-        };
-        let request = match render(lease, postback, number, started_at) {
-            Ok(request) => request,
-            Err(error) => return failed(blank, outcome::failure_to_render(&error), error.to_string()),
-        };
-        let blank =
-            AttemptRecord { request: Some(request.record.clone().capped()), digest: Some(request.digest), ..blank };
-        let mask = request.concealed.mask();
-        let Exchange { result, timings, remote } = self.transport.send(request, postback.timeouts).await;
-        let blank = AttemptRecord { timings, remote: remote.map(|address| address.to_string()), ..blank };
-        match result {
-            Ok(received) => self.judged(blank, received, postback, &mask),
-            Err(stopped) => {
-                let response = stopped.partial.map(|partial| recorded(partial, true, &mask));
-                failed(
-                    AttemptRecord { response, ..blank },
-                    stopped.failure,
-                    mask.over(&stopped.error, record::KEPT_ERROR_BYTES),
-                )
-            }
-        }
-    }
-
-    fn judged(&self, blank: AttemptRecord, received: Received, postback: &Postback, mask: &Mask) -> Made {
-        let now = self.clock.now();
-        let response = Response {
-            status: received.status,
-            content_type: received.header("content-type"),
-            retry_after: received.header("retry-after").and_then(|value| parse_retry_after(value, now)),
-            body: &received.body,
-            over_cap: received.over_cap,
-        };
-        let judgement = outcome::judge(&response, &postback.rules, postback.receiver_dedupes);
-        let record = AttemptRecord {
-            response: Some(recorded(received, false, mask)),
-            outcome: judgement.outcome,
-            rule: kept_rule(&judgement, mask),
-            ..blank
-        };
-        Made { record, judgement }
-    }
-}
-
-/// The rule's text: a configured pattern may name a secret that it looks for, and it may be long.
-fn kept_rule(judgement: &Judgement, mask: &Mask) -> String {
-    let mut rule = mask.over(&judgement.rule, record::KEPT_ERROR_BYTES);
-    record::cut(&mut rule, record::KEPT_ERROR_BYTES);
-    rule
-}
-
-fn render(lease: &Lease, postback: &Postback, number: u32, at: Timestamp) -> Result<PreparedRequest, RenderError> {
-    let nonce = random::nonce();
-    let scope = Scope {
-        event: &lease.record().event,
-        event_id: lease.id().event,
-        delivery_id: lease.id(),
-        attempt: number,
-        timestamp: at,
-        nonce: &nonce,
-        original: lease.original(),
-        secrets: &postback.secrets,
-    };
-    postback.request.render(&scope)
-}
-
-fn failed(blank: AttemptRecord, failure: Failure, mut error: String) -> Made {
-    record::cut(&mut error, record::KEPT_ERROR_BYTES);
-    let judgement = outcome::judge_failure(failure);
-    let record =
-        AttemptRecord { outcome: judgement.outcome, rule: judgement.rule.clone(), error: Some(error), ..blank };
-    Made { record, judgement }
-}
-
-/// What is kept of a response. It is masked before it is cut: a cut could leave half a secret that nobody finds.
-fn recorded(received: Received, broke_off: bool, mask: &Mask) -> RecordedResponse {
-    let Received { status, headers, body, over_cap } = received;
-    let masked = |text: &String| mask.over(text, KEPT_HEADER_BYTES);
-    let headers = headers.iter().take(record::KEPT_HEADERS);
-    let mut headers: Vec<_> = headers.map(|(name, value)| (masked(name), masked(value))).collect();
-    record::cap_headers(&mut headers, KEPT_HEADER_BYTES);
-    let is_whole = !over_cap && !broke_off;
-    let kept = mask.over_start(&body, KEPT_BODY_BYTES, is_whole);
-    let truncated = !is_whole || kept.len() > KEPT_BODY_BYTES;
-    let mut kept = String::from_utf8_lossy(&kept).into_owned();
-    record::cut(&mut kept, KEPT_BODY_BYTES);
-    RecordedResponse { status, headers, body: kept, body_bytes: body.len() as u64, truncated }
 }
 
 /// What the attempt says of the receiver: a receiver that cannot take our requests at all is not healthy.

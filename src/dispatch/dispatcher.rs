@@ -111,6 +111,7 @@ struct Dispatcher {
     scheduler: Scheduler,
     postbacks: HashMap<PostbackNo, Option<Arc<Postback>>>,
     attempter: Attempter,
+    disk_is_full: bool,
     tasks: TaskTracker,
     reports: mpsc::UnboundedSender<Report>,
     notes: broadcast::Sender<Arc<AttemptNote>>,
@@ -130,6 +131,7 @@ pub fn start(parts: Parts) -> (Dispatch, tokio::task::JoinHandle<()>) {
         routing,
         postbacks: HashMap::new(),
         attempter,
+        disk_is_full: false,
         tasks: TaskTracker::new(),
         reports,
         notes: notes.clone(),
@@ -248,6 +250,15 @@ impl Dispatcher {
 
     /// Carries out steps until there is nothing to do; returns how long to sleep.
     fn step(&mut self) -> Duration {
+        if !self.parts.outbox.has_room_for_records() {
+            if !std::mem::replace(&mut self.disk_is_full, true) {
+                tracing::error!(
+                    "nothing is sent until the outbox's disk has room again: what is sent has to be recorded"
+                );
+            }
+            return LONGEST_SLEEP;
+        }
+        self.disk_is_full = false;
         loop {
             let now = self.now();
             match self.scheduler.next(now) {

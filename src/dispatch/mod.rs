@@ -7,7 +7,9 @@ mod attempt;
 mod breaker;
 mod bulk;
 mod dispatcher;
+mod errand;
 mod intake;
+mod rehearsal;
 mod scheduler;
 mod window;
 
@@ -15,5 +17,7 @@ pub use attempt::AttemptNote;
 pub use breaker::Breaker;
 pub use bulk::{BulkError, BulkOrders, BulkRequest, BulkView, MAX_DELIVERIES, Named};
 pub use dispatcher::{AffiliateStatus, Dispatch, Parts, Routing, start};
+pub use errand::Errand;
 pub use intake::{Answer, Intake, IntakeRules, Producer, planned};
+pub use rehearsal::{Rehearsal, rehearse};
 pub use scheduler::{Ended, Route, Scheduler, Step};

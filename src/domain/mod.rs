@@ -19,6 +19,7 @@ pub mod record;
 pub mod request;
 pub mod retention;
 pub mod retry;
+pub mod sample;
 pub mod signature;
 pub mod template;
 pub mod timestamp;

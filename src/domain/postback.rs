@@ -11,7 +11,7 @@ use super::retry::RetryPolicy;
 use super::template::Secrets;
 
 /// One postback of an affiliate, compiled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Postback {
     /// Its affiliate.
     pub affiliate: AffiliateId,

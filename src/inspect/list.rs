@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::{Cursor, invalid};
+use super::decision::decision;
 use super::filter::{Checked, DeliveryFilter, Direction, InvalidFilter, Listed};
 use super::views::{DeliveryDetail, DeliverySummary, HistoryEntryView};
 use crate::domain::delivery::StateKind;
@@ -263,9 +264,11 @@ pub fn show(reader: &Reader, id: DeliveryId, in_flight: bool) -> Result<Option<D
     let Some(view) = reader.delivery_of(id, &record)? else { return Ok(None) };
     let history = reader.history(id, MAX_HISTORY)?;
     let earlier_entries = history.first().map_or(0, |first| first.number);
-    let history = history.into_iter().map(HistoryEntryView::new).collect();
+    let history: Vec<_> = history.into_iter().map(HistoryEntryView::new).collect();
+    let delivery = DeliverySummary::new(&view, &record, in_flight);
     Ok(Some(DeliveryDetail {
-        delivery: DeliverySummary::new(&view, &record, in_flight),
+        decision: decision(&delivery, &history),
+        delivery,
         event: record.event.to_json(),
         source: record.source,
         earlier_entries,

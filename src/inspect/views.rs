@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::decision::Decision;
 use crate::domain::delivery::{State, StateKind};
 use crate::domain::outcome::Outcome;
 use crate::domain::record::{AttemptRecord, Cause, RecordedResponse, Timings};
@@ -85,6 +86,9 @@ pub struct DeliveryDetail {
     pub earlier_entries: u32,
     /// What happened to the delivery, oldest first; where it is long, its end.
     pub history: Vec<HistoryEntryView>,
+    /// What a person has to decide, where the delivery is held.
+    #[serde(default)]
+    pub decision: Option<Decision>,
 }
 
 /// One entry of a delivery's history.
@@ -283,7 +287,8 @@ impl HistoryEntryView {
 }
 
 impl AttemptView {
-    fn new(attempt: AttemptRecord) -> Self {
+    /// The view of a record.
+    pub fn new(attempt: AttemptRecord) -> Self {
         Self {
             number: attempt.number,
             started_at: attempt.started_at,

@@ -31,6 +31,8 @@ use crate::ops::clock::SharedClock;
 const FORMAT: u32 = 1;
 /// Requests that may wait for the commit thread.
 const MAX_REQUESTS: usize = 4_096;
+/// The part of the disk kept free below which nothing is sent any more.
+const RESERVE_FOR_RECORDS: u64 = 4;
 /// Targets of a bulk order that are written down in one go.
 const TARGETS_AT_ONCE: usize = 4_096;
 /// Events that may wait to be accepted.
@@ -329,6 +331,13 @@ impl Outbox {
         let (answer, answered) = oneshot::channel();
         self.requests.send(request(answer)).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
+    }
+
+    /// Whether the disk has room for what attempts leave behind. Without it nothing must be sent: what cannot be written
+    /// down would be sent again.
+    pub fn has_room_for_records(&self) -> bool {
+        let Some((path, least)) = self.keep_free.as_deref() else { return true };
+        free_bytes(path).map_or(true, |free| free >= *least / RESERVE_FOR_RECORDS)
     }
 
     fn check_disk(&self) -> Result<(), OutboxError> {

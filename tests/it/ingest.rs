@@ -191,3 +191,26 @@ async fn the_same_event_from_many_at_once_is_taken_once() {
     assert_eq!(stats["totals"]["accepted"], 1);
     assert_eq!((&stats["deliveries"], world.receiver("acme").ledger().requests), (&json!({ "delivered": 1 }), 1));
 }
+
+/// What cannot be written down would be sent again after each start: without room for records nothing goes out.
+#[tokio::test]
+async fn nothing_is_sent_while_the_disk_has_no_room_for_records() {
+    let mut world = World::with(vec![partner("acme", "200")]).await;
+    let order = json!({ "reason": "the disk" });
+    world.daemon.post("/v1/affiliates/acme/pause", &order).await;
+    let id = world.accept(ftd("acme", "dep-1")).await;
+    let file = world.path("postbackd.toml");
+    let roomy = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, roomy.replace("keep_free = \"16MiB\"", "keep_free = \"1024GiB\"")).unwrap();
+    world.daemon.kill();
+    world.daemon.start_again();
+    assert_eq!(world.daemon.post("/v1/affiliates/acme/resume", &order).await.status, 200);
+    for _ in 0..50 {
+        assert_eq!(world.daemon.get("/v1/stats").await.body["deliveries"]["scheduled"], 1);
+    }
+    assert_eq!(world.receiver("acme").ledger().requests, 0);
+    std::fs::write(&file, roomy).unwrap();
+    world.daemon.kill();
+    world.daemon.start_again();
+    world.until(&id, "delivered").await;
+}

@@ -13,9 +13,11 @@
 
 mod harness;
 
+mod affiliates;
 mod commands;
 mod configuration;
 mod crash;
+mod decisions;
 mod delivery;
 mod ingest;
 mod limits;

@@ -332,7 +332,8 @@ fn what_is_most_likely_a_mistake_is_a_warning() {
             lines = format!("events = [\"ftd\"]\n{lines}");
         }
         let text = format!("id = \"acme\"\nname = \"Acme\"\n[[postback]]\nname = \"p\"\nmethod = \"GET\"\n{lines}\n");
-        let warnings = Shop::new().file("affiliates/acme.toml", &text).warnings();
+        let mut warnings = Shop::new().file("affiliates/acme.toml", &text).warnings();
+        warnings.retain(|warning| warning.starts_with("affiliates/"));
         assert!(warnings.len() == 1 && warnings[0].contains(expected), "{expected}: {warnings:#?}");
     }
 }

@@ -176,11 +176,12 @@ fn the_only_thing_to_mend_is_what_has_to_be_filled_in() {
     let files = files();
     let loaded = load(&files);
     assert_eq!(loaded.settings.affiliates.len(), files.len());
-    let others: Vec<_> =
-        loaded.warnings.iter().filter(|warning| !warning.message.contains("still holds REPLACE")).collect();
+    // The dictionary knows more than platforms want.
+    let warnings = || loaded.warnings.iter().filter(|warning| !warning.file.ends_with("events.toml"));
+    let others: Vec<_> = warnings().filter(|warning| !warning.message.contains("still holds REPLACE")).collect();
     assert!(others.is_empty(), "{others:#?}");
     let to_fill_in = files.values().filter(|text| text.contains("REPLACE")).count();
-    let warned: BTreeSet<_> = loaded.warnings.iter().map(|warning| &warning.file).collect();
+    let warned: BTreeSet<_> = warnings().map(|warning| &warning.file).collect();
     assert_eq!(warned.len(), to_fill_in);
     for affiliate in loaded.settings.affiliates.values() {
         assert!(affiliate.postbacks.iter().all(|postback| postback.request.origin().ends_with("track.example")));

@@ -90,7 +90,30 @@ pub(super) fn is_html(content_type: &str) -> bool {
     ["text/html", "application/xhtml+xml"].iter().any(|html| essence.eq_ignore_ascii_case(html))
 }
 
+impl<T: PartialEq> Expectation<T> {
+    /// Whether it holds of every value of which the other holds.
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Present, Self::Present | Self::OneOf(_) | Self::Not(_)) | (Self::Absent, Self::Absent) => true,
+            (Self::OneOf(own), Self::OneOf(others)) => others.iter().all(|other| own.contains(other)),
+            (Self::Not(own), Self::Not(other)) => own == other,
+            (Self::Not(own), Self::OneOf(others)) => !others.contains(own),
+            (Self::Present | Self::OneOf(_) | Self::Not(_), Self::Absent)
+            | (Self::Absent, Self::Present | Self::OneOf(_) | Self::Not(_))
+            | (Self::OneOf(_), Self::Present | Self::Not(_))
+            | (Self::Not(_), Self::Present) => false,
+        }
+    }
+}
+
 impl JsonCondition {
+    /// Whether it holds of every body of which the other holds.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        // Numbers are the same however they are written, which a comparison of JSON does not know.
+        let written = matches!((&self.expected, &other.expected), (Expectation::Not(_), Expectation::OneOf(_)));
+        self.pointer == other.pointer && !written && self.expected.covers(&other.expected)
+    }
+
     pub(super) fn holds(&self, answer: &Answer<'_>) -> bool {
         let Some(document) = answer.json() else { return false };
         let found = document.pointer(&self.pointer).filter(|value| !value.is_null());
@@ -117,6 +140,11 @@ fn same(expected: &Value, found: &Value) -> bool {
 }
 
 impl XmlCondition {
+    /// Whether it holds of every body of which the other holds.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        self.tag == other.tag && self.expected.covers(&other.expected)
+    }
+
     pub(super) fn holds(&self, answer: &Answer<'_>) -> bool {
         let Some(elements) = answer.xml() else { return false };
         let mut found = elements.iter().filter(|element| element.is_named(&self.tag));

@@ -131,6 +131,31 @@ fn holds_status(ranges: &[StatusRange], status: u16) -> bool {
 }
 
 impl Conditions {
+    /// Whether these hold of every response of which the others hold, as far as it can be told without a response.
+    pub fn cover(&self, others: &Self) -> bool {
+        let statuses = |wanted: &StatusRange| {
+            (wanted.first..=wanted.last).all(|status| self.status.iter().any(|range| range.holds(status)))
+        };
+        let narrower = |prefix: &String, other: &String| {
+            other.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        let implied = |own: &Option<String>, other: &Option<String>, implies: &dyn Fn(&String, &String) -> bool| {
+            own.as_ref().is_none_or(|own| other.as_ref().is_some_and(|other| implies(own, other)))
+        };
+        let pattern = |pattern: &Option<Regex>| pattern.as_ref().map(|pattern| pattern.as_str().to_owned());
+        (self.status.is_empty() || (!others.status.is_empty() && others.status.iter().all(statuses)))
+            && implied(&self.content_type, &others.content_type, &narrower)
+            && implied(&self.body_contains, &others.body_contains, &|own, other| other.contains(own.as_str()))
+            && implied(&pattern(&self.body_matches), &pattern(&others.body_matches), &|own, other| own == other)
+            && self.json.iter().all(|own| others.json.iter().any(|other| own.covers(other)))
+            && self.xml.iter().all(|own| others.xml.iter().any(|other| own.covers(other)))
+    }
+
+    /// Whether they hold of every response.
+    pub fn is_any(&self) -> bool {
+        self.cover(&Self::default())
+    }
+
     pub(super) fn hold(&self, answer: &Answer<'_>) -> bool {
         let response = answer.response;
         let contains = |needle: &str| {
@@ -174,7 +199,49 @@ impl fmt::Display for Conditions {
 
 #[cfg(test)]
 mod tests {
+    use super::super::body::Expectation;
     use super::*;
+
+    #[test]
+    fn a_rule_covers_those_that_ask_for_the_same_and_more() {
+        let status = |text| Conditions { status: StatusRange::parse_list(text).unwrap(), ..Conditions::default() };
+        let text = |text: &str| Conditions { body_contains: Some(text.into()), ..status("200") };
+        let json = |pointer: &str, expected| Conditions {
+            json: vec![JsonCondition { pointer: pointer.into(), expected }],
+            ..Conditions::default()
+        };
+        let is = |values: &[u8]| Expectation::OneOf(values.iter().map(|value| serde_json::json!(value)).collect());
+        let pattern = |text| Conditions { body_matches: Some(Regex::new(text).unwrap()), ..Conditions::default() };
+        let covered = [
+            (Conditions::default(), text("x")),
+            (status("2xx"), status("200,204")),
+            (status("200-204,205-299"), status("2xx")),
+            (status("2xx"), text("x")),
+            (text("dup"), text("duplicate")),
+            (json("/a", Expectation::Present), json("/a", is(&[1]))),
+            (json("/a", is(&[1, 2])), json("/a", is(&[2]))),
+            (pattern("a+"), pattern("a+")),
+        ];
+        for (wide, narrow) in covered {
+            assert!(wide.cover(&narrow), "{wide} covers {narrow}");
+        }
+        let not_covered = [
+            (text("x"), Conditions::default()),
+            (status("200"), status("2xx")),
+            (status("200"), Conditions::default()),
+            (text("duplicate"), text("dup")),
+            (text("x"), status("200")),
+            (json("/a", is(&[1])), json("/a", Expectation::Present)),
+            (json("/a", Expectation::Absent), json("/a", Expectation::Present)),
+            (json("/a", Expectation::Present), json("/b", Expectation::Present)),
+            (json("/a", Expectation::Present), json("/a", Expectation::Absent)),
+            (pattern("a+"), pattern("a")),
+        ];
+        for (wide, narrow) in not_covered {
+            assert!(!wide.cover(&narrow), "{wide} does not cover {narrow}");
+        }
+        assert!(Conditions::default().is_any() && !status("2xx").is_any());
+    }
 
     #[test]
     fn status_ranges_read_and_refuse() {

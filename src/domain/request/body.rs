@@ -288,7 +288,7 @@ impl Node {
     }
 
     /// Appends the JSON; says whether it may stay.
-    fn render<'t>(&'t self, environment: &Environment<'t>, out: &mut String) -> Result<Fate, RenderError> {
+    pub(super) fn render<'t>(&'t self, environment: &Environment<'t>, out: &mut String) -> Result<Fate, RenderError> {
         match self {
             Self::Literal(json) => {
                 out.push_str(json);

@@ -36,12 +36,14 @@
 mod body;
 mod concealed;
 mod echo;
+mod explain;
 mod lint;
 mod parameter;
 mod url;
 
 pub use super::template::RenderError;
 pub use concealed::{Concealed, LEAST_BYTES, Mask};
+pub use explain::{Explanation, Part, PartFate, PartPlace, SignedText};
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -283,6 +285,16 @@ impl RequestTemplate {
         &self.url.origin
     }
 
+    /// The same request to another receiver: path, query, headers and body stay what the template makes of them.
+    ///
+    /// `origin` is scheme, host and port, without a slash behind them.
+    #[must_use]
+    pub fn at_origin(&self, origin: &str) -> Self {
+        let mut moved = self.clone();
+        origin.trim_end_matches('/').clone_into(&mut moved.url.origin);
+        moved
+    }
+
     /// Every expression of URL, headers, body and signature.
     pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
         let headers = self.headers.iter().map(|header| &header.value);
@@ -324,14 +336,19 @@ impl RequestTemplate {
         RecordedRequest { method: self.method.clone(), url, headers, body }
     }
 
-    /// Renders everything, then signs it.
-    fn draft(&self, environment: &Environment<'_>) -> Result<Draft, RenderError> {
+    /// Renders everything but the signature.
+    fn unsigned(&self, environment: &Environment<'_>) -> Result<Draft, RenderError> {
         let places = environment.afresh();
-        let mut draft = Draft {
+        Ok(Draft {
             url: self.url.render(&places)?,
             headers: self.render_headers(&places)?,
             body: self.body.render(&places)?,
-        };
+        })
+    }
+
+    /// Renders everything, then signs it.
+    fn draft(&self, environment: &Environment<'_>) -> Result<Draft, RenderError> {
+        let mut draft = self.unsigned(environment)?;
         if let Some(signature) = &self.signature {
             let unsigned = Unsigned { method: &self.method, url: &draft.url, body: &draft.body };
             match signature.sign(unsigned, environment)? {

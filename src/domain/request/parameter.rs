@@ -46,7 +46,7 @@ pub(super) fn fate(name: &str, on_empty: Option<OnEmpty>, found: &Emptiness<'_>)
 
 impl Parameter {
     /// Appends `key=value`; says whether it may stay.
-    fn render<'t>(
+    pub(super) fn render<'t>(
         &'t self,
         environment: &Environment<'t>,
         place: Place,

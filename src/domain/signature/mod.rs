@@ -23,7 +23,8 @@ use secrecy::{ExposeSecret, SecretString};
 use super::request::RequestFault;
 use super::template::encode::{self, Place as Encoding};
 use super::template::{
-    Delimiters, Environment, Expression, MASK, RenderError, RequestPart, Secrets, Syntax, Template, View, Vocabulary,
+    Delimiters, Environment, Expression, MASK, RenderError, RequestPart, Scope, Secrets, Syntax, Template, View,
+    Vocabulary,
 };
 use message::Parts;
 
@@ -227,6 +228,25 @@ impl SignatureScheme {
         }
     }
 
+    /// The scheme in words, such as `custom, hmac-sha256 in hex, secret "acme-hmac"`.
+    pub fn describe(&self) -> String {
+        match &self.0 {
+            Scheme::StandardWebhooks { secret } => format!("standard-webhooks, secret {secret:?}"),
+            Scheme::Custom(custom) => {
+                let (algorithm, output) = (custom.algorithm.name(), custom.output.name());
+                format!("custom, {algorithm} in {output}, secret {:?}", custom.secret)
+            }
+        }
+    }
+
+    /// The text that is signed, for people: in a view for the record its secrets are masked.
+    pub(crate) fn message(&self, request: Unsigned<'_>, given: &Environment<'_>) -> Result<String, RenderError> {
+        match &self.0 {
+            Scheme::StandardWebhooks { .. } => Ok(webhook_message(given.scope, request.body)),
+            Scheme::Custom(custom) => custom.message(request, given, None),
+        }
+    }
+
     /// Checks that its secret exists, and that every live value is in the encoding asked for.
     pub fn check_secrets(&self, secrets: &Secrets) -> Vec<RequestFault> {
         let fault = |error: RenderError| vec![RequestFault::new("signature.secret", error.to_string())];
@@ -290,13 +310,24 @@ impl Custom {
         }
     }
 
-    /// The signature by one live value of the secret.
-    fn signature(&self, request: Unsigned<'_>, given: &Environment<'_>, secret: &str) -> Result<String, RenderError> {
+    /// The text that is signed, with the value of the secret that signs it.
+    fn message(
+        &self,
+        request: Unsigned<'_>,
+        given: &Environment<'_>,
+        own_secret: Option<&str>,
+    ) -> Result<String, RenderError> {
         let parts = Parts { request, joiner: self.joiner.as_deref(), form: self.parameters };
         let look_up = |part: RequestPart| -> Cow<'_, str> { parts.get(part) };
-        let environment = Environment { part: Some(&look_up), own_secret: Some(secret), ..given.afresh() };
+        let environment = Environment { part: Some(&look_up), own_secret, ..given.afresh() };
         let mut message = String::new();
         self.message.render(&environment, Encoding::Plain, &mut message)?;
+        Ok(message)
+    }
+
+    /// The signature by one live value of the secret.
+    fn signature(&self, request: Unsigned<'_>, given: &Environment<'_>, secret: &str) -> Result<String, RenderError> {
+        let message = self.message(request, given, Some(secret))?;
         let key = if self.algorithm.is_keyed() {
             self.secret_encoding.key(secret).ok_or_else(|| RenderError::SecretEncoding {
                 name: self.secret.clone(),
@@ -311,6 +342,11 @@ impl Custom {
     }
 }
 
+/// What the specification signs: `id.timestamp.body`.
+fn webhook_message(scope: &Scope<'_>, body: &str) -> String {
+    format!("{}.{}.{body}", scope.delivery_id, scope.timestamp.as_second())
+}
+
 /// The three headers of the specification; one signature for each live secret, the current one first.
 fn standard_webhooks(secret: &str, body: &str, given: &Environment<'_>) -> Result<Vec<(String, String)>, RenderError> {
     let Environment { scope, view, .. } = *given;
@@ -318,7 +354,7 @@ fn standard_webhooks(secret: &str, body: &str, given: &Environment<'_>) -> Resul
     let timestamp = scope.timestamp.as_second().to_string();
     let values = live(scope.secrets, secret)?;
     let message = match view {
-        View::Wire => format!("{id}.{timestamp}.{body}"),
+        View::Wire => webhook_message(scope, body),
         View::Record => String::new(),
     };
     let mut signatures = Vec::with_capacity(values.len());

@@ -110,6 +110,23 @@ impl Expression {
         }
     }
 
+    /// The name of the affiliate's marker (`sub_ids.X`) that it reads.
+    pub fn sub_id(&self) -> Option<&str> {
+        match &self.path {
+            Path::Event(Part::SubId(name)) | Path::Original(Part::SubId(name)) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether it reads a click: the event's, its original's, or one that the affiliate passes in a marker.
+    pub fn reads_click(&self) -> bool {
+        matches!(
+            self.path,
+            Path::Event(Part::ClickId | Part::SubIds | Part::SubId(_))
+                | Path::Original(Part::ClickId | Part::SubIds | Part::SubId(_))
+        )
+    }
+
     /// Whether it reads the event that this one reverses.
     pub fn reads_original(&self) -> bool {
         matches!(self.path, Path::Original(_))

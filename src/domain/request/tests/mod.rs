@@ -1,6 +1,7 @@
 //! Requests as receivers see them.
 
 mod bodies;
+mod explained;
 mod properties;
 mod refusals;
 mod styles;

@@ -1,0 +1,137 @@
+//! One request: rendered and signed, sent, judged. What an attempt is without the delivery that it is made for.
+//!
+//! Everything here is either pure or the one call of the transport, and nothing of it is stored: whoever runs an errand
+//! decides what becomes of the record.
+
+use jiff::Timestamp;
+
+use crate::domain::event::Event;
+use crate::domain::id::DeliveryId;
+use crate::domain::outcome::{self, Failure, Judgement, Outcome, Response};
+use crate::domain::postback::Postback;
+use crate::domain::record::{self, AttemptRecord, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, RecordedResponse, Timings};
+use crate::domain::request::Mask;
+use crate::domain::retry::parse_retry_after;
+use crate::domain::template::Scope;
+use crate::domain::timestamp::to_micros;
+use crate::ops::clock::Clock;
+use crate::ops::random;
+use crate::transport::{Exchange, Received, Transport};
+
+/// What is to be told, and under which name.
+#[derive(Debug, Clone, Copy)]
+pub struct Errand<'a> {
+    /// The event.
+    pub event: &'a Event,
+    /// The event that it reverses, where it is known.
+    pub original: Option<&'a Event>,
+    /// The delivery; its text is the idempotency key.
+    pub id: DeliveryId,
+    /// The attempt's number, from 1.
+    pub number: u32,
+}
+
+impl<'a> Errand<'a> {
+    /// What a template may read of it at a time.
+    pub fn scope(&self, postback: &'a Postback, at: Timestamp, nonce: &'a str) -> Scope<'a> {
+        Scope {
+            event: self.event,
+            event_id: self.id.event,
+            delivery_id: self.id,
+            attempt: self.number,
+            timestamp: at,
+            nonce,
+            original: self.original,
+            secrets: &postback.secrets,
+        }
+    }
+}
+
+/// What one request came to.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) record: AttemptRecord,
+    pub(crate) judgement: Judgement,
+}
+
+/// Renders, sends and judges.
+pub(crate) async fn run(errand: Errand<'_>, postback: &Postback, transport: &Transport, clock: &dyn Clock) -> Made {
+    let started_at = to_micros(clock.now());
+    let blank = AttemptRecord {
+        number: errand.number,
+        started_at,
+        request: None,
+        digest: None,
+        response: None,
+        timings: Timings::default(),
+        remote: None,
+        outcome: Outcome::Unrenderable,
+        rule: String::new(),
+        error: None,
+    };
+    let nonce = random::nonce();
+    let request = match postback.request.render(&errand.scope(postback, started_at, &nonce)) {
+        Ok(request) => request,
+        Err(error) => return failed(blank, outcome::failure_to_render(&error), error.to_string()),
+    };
+    let blank = AttemptRecord { request: Some(request.record.clone().capped()), digest: Some(request.digest), ..blank };
+    let mask = request.concealed.mask();
+    let Exchange { result, timings, remote } = transport.send(request, postback.timeouts).await;
+    let blank = AttemptRecord { timings, remote: remote.map(|address| address.to_string()), ..blank };
+    match result {
+        Ok(received) => judged(blank, received, postback, &mask, clock.now()),
+        Err(stopped) => {
+            let response = stopped.partial.map(|partial| recorded(partial, true, &mask));
+            let error = mask.over(&stopped.error, record::KEPT_ERROR_BYTES);
+            failed(AttemptRecord { response, ..blank }, stopped.failure, error)
+        }
+    }
+}
+
+fn judged(blank: AttemptRecord, received: Received, postback: &Postback, mask: &Mask, now: Timestamp) -> Made {
+    let response = Response {
+        status: received.status,
+        content_type: received.header("content-type"),
+        retry_after: received.header("retry-after").and_then(|value| parse_retry_after(value, now)),
+        body: &received.body,
+        over_cap: received.over_cap,
+    };
+    let judgement = outcome::judge(&response, &postback.rules, postback.receiver_dedupes);
+    let record = AttemptRecord {
+        response: Some(recorded(received, false, mask)),
+        outcome: judgement.outcome,
+        rule: kept_rule(&judgement, mask),
+        ..blank
+    };
+    Made { record, judgement }
+}
+
+/// The rule's text: a configured pattern may name a secret that it looks for, and it may be long.
+fn kept_rule(judgement: &Judgement, mask: &Mask) -> String {
+    let mut rule = mask.over(&judgement.rule, record::KEPT_ERROR_BYTES);
+    record::cut(&mut rule, record::KEPT_ERROR_BYTES);
+    rule
+}
+
+fn failed(blank: AttemptRecord, failure: Failure, mut error: String) -> Made {
+    record::cut(&mut error, record::KEPT_ERROR_BYTES);
+    let judgement = outcome::judge_failure(failure);
+    let record =
+        AttemptRecord { outcome: judgement.outcome, rule: judgement.rule.clone(), error: Some(error), ..blank };
+    Made { record, judgement }
+}
+
+/// What is kept of a response. It is masked before it is cut: a cut could leave half a secret that nobody finds.
+fn recorded(received: Received, broke_off: bool, mask: &Mask) -> RecordedResponse {
+    let Received { status, headers, body, over_cap } = received;
+    let masked = |text: &String| mask.over(text, KEPT_HEADER_BYTES);
+    let headers = headers.iter().take(record::KEPT_HEADERS);
+    let mut headers: Vec<_> = headers.map(|(name, value)| (masked(name), masked(value))).collect();
+    record::cap_headers(&mut headers, KEPT_HEADER_BYTES);
+    let is_whole = !over_cap && !broke_off;
+    let kept = mask.over_start(&body, KEPT_BODY_BYTES, is_whole);
+    let truncated = !is_whole || kept.len() > KEPT_BODY_BYTES;
+    let mut kept = String::from_utf8_lossy(&kept).into_owned();
+    record::cut(&mut kept, KEPT_BODY_BYTES);
+    RecordedResponse { status, headers, body: kept, body_bytes: body.len() as u64, truncated }
+}
