@@ -17,6 +17,7 @@ use crate::api::{self, ReloadReport, ReloadRequest, ServeError};
 use crate::config::{self, Problem, Settings, UnknownAffiliate};
 use crate::dispatch::{self, Dispatch, Intake, IntakeRules, Replays, Routing};
 use crate::ops::clock::{SharedClock, SystemClock};
+use crate::ops::metrics::Metrics;
 use crate::ops::{descriptors, systemd};
 use crate::outbox::{EngineError, Options, Outbox, OutboxError, SledEngine};
 use crate::transport::{EgressPolicy, Transport, TransportError, TransportOptions};
@@ -87,7 +88,9 @@ impl Daemon {
         let clock: SharedClock = Arc::new(SystemClock);
         let engine = SledEngine::open(&settings.outbox.path, settings.outbox.cache)?;
         let keep_free = Some((settings.outbox.path.clone(), settings.outbox.keep_free));
-        let outbox = Outbox::open(Arc::new(engine), Options { clock: Arc::clone(&clock), keep_free })?;
+        let metrics = Arc::new(Metrics::default());
+        let options = Options { clock: Arc::clone(&clock), keep_free, observer: Some(Arc::clone(&metrics) as Arc<_>) };
+        let outbox = Outbox::open(Arc::new(engine), options)?;
         let listeners = api::bind(&settings).await?;
         let address = listeners.address();
         let admission = api::Admission::new(&settings.ingest);
@@ -106,6 +109,7 @@ impl Daemon {
             clock: Arc::clone(&clock),
             routing: live.routing.subscribe(),
             stop: dispatch_stop.clone(),
+            observer: Arc::clone(&metrics) as Arc<_>,
         });
         let (reload, reloads) = mpsc::channel(4);
         let state = api::State {
@@ -120,6 +124,8 @@ impl Daemon {
             admission,
             orders: api::room_for_orders(),
             reads: api::Reads::default(),
+            metrics,
+            scrapes: api::Reads::for_scrapes(),
         };
         let serving = tokio::spawn(api::serve(listeners, state, ingest_stop.clone()));
         Ok(Self { outbox, dispatch, address, live, reloads, ingest_stop, dispatch_stop, serving, dispatching })

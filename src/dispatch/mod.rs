@@ -11,7 +11,7 @@ mod replay;
 mod scheduler;
 mod window;
 
-pub use attempt::AttemptNote;
+pub use attempt::{AttemptNote, AttemptObserver};
 pub use breaker::Breaker;
 pub use dispatcher::{AffiliateStatus, Dispatch, Parts, Routing, start};
 pub use intake::{Answer, Intake, IntakeRules, Producer, planned};

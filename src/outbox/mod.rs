@@ -21,7 +21,7 @@ mod sled;
 mod writer;
 
 pub use arrivals::{Arrivals, Due, SendClass};
-pub use commit::Window;
+pub use commit::{CommitObserver, Window};
 pub use engine::{Batch, Engine, EngineError, Pair, Pairs};
 pub use handle::{Options, Outbox, free_bytes};
 pub use lease::{Begun, Lease};

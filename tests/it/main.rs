@@ -19,6 +19,7 @@ mod crash;
 mod delivery;
 mod ingest;
 mod limits;
+mod metrics;
 mod operators;
 mod order;
 mod signing;
