@@ -255,6 +255,25 @@ async fn a_scraper_that_prefers_open_metrics_gets_them() {
     assert!(parsed.families.contains_key("postback_events_accepted"), "a counter is named without its suffix");
 }
 
+/// The commands that alerts tell people to run next are commands.
+#[tokio::test]
+async fn alerts_name_commands_that_work() {
+    let world = World::with(vec![partner("acme", "400")]).await;
+    let id = world.accept(ftd("acme", "dep-1")).await;
+    world.until(&id, "dead").await;
+    let alerts = include_str!("../../config/prometheus/alerts.yml").split_whitespace().collect::<Vec<_>>().join(" ");
+    let named = alerts.split('`').skip(1).step_by(2).filter_map(|command| command.strip_prefix("postbackd "));
+    let mut ran = 0;
+    for command in named {
+        let command =
+            command.replace("{{ $labels.affiliate }}", "acme").replace("{{ $labels.postback }}", "conversions");
+        let finished = world.daemon.command(&command.split(' ').collect::<Vec<_>>());
+        assert_eq!(finished.code, 0, "{command}: {}", finished.stderr);
+        ran += 1;
+    }
+    assert!(ran > 10, "{ran}");
+}
+
 /// The answer to a scrape on the Unix socket, where the kernel says who asks.
 async fn over_the_socket(world: &World) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

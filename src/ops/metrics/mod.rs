@@ -5,6 +5,8 @@
 //! metrics: they tell an observer. Labels are affiliates and postbacks of the configuration or the store and names
 //! of this program, so that no event can add a series of its own.
 
+#[cfg(test)]
+mod asked;
 mod catalogue;
 mod exposition;
 mod process;
