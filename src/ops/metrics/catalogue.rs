@@ -144,7 +144,7 @@ pub(super) const LATENCY: Metric = metric(
     "postback_delivery_latency_seconds",
     Kind::Histogram,
     &[],
-    "Time from the acceptance of an event to the durable success of a delivery, replays included",
+    "Time from the acceptance of an event to the end of the attempt that delivered it, replays included",
 );
 pub(super) const REQUEST: Metric = metric(
     "postback_request_duration_seconds",
