@@ -18,6 +18,7 @@ use crate::config::{self, Problem, Settings, UnknownAffiliate};
 use crate::dispatch::{self, BulkOrders, Dispatch, Intake, IntakeRules, Routing};
 use crate::domain::retention::RetentionPolicy;
 use crate::ops::clock::{SharedClock, SystemClock};
+use crate::ops::metrics::Metrics;
 use crate::ops::{descriptors, systemd};
 use crate::outbox::{EngineError, Options, Outbox, OutboxError, SledEngine, retention};
 use crate::transport::{EgressPolicy, Transport, TransportError, TransportOptions};
@@ -88,7 +89,9 @@ impl Daemon {
         let clock: SharedClock = Arc::new(SystemClock);
         let engine = SledEngine::open(&settings.outbox.path, settings.outbox.cache)?;
         let keep_free = Some((settings.outbox.path.clone(), settings.outbox.keep_free));
-        let outbox = Outbox::open(Arc::new(engine), Options { clock: Arc::clone(&clock), keep_free })?;
+        let metrics = Arc::new(Metrics::default());
+        let options = Options { clock: Arc::clone(&clock), keep_free, observer: Some(Arc::clone(&metrics) as Arc<_>) };
+        let outbox = Outbox::open(Arc::new(engine), options)?;
         let listeners = api::bind(&settings).await?;
         let address = listeners.address();
         let admission = api::Admission::new(&settings.ingest);
@@ -107,6 +110,7 @@ impl Daemon {
             clock: Arc::clone(&clock),
             routing: live.routing.subscribe(),
             stop: dispatch_stop.clone(),
+            observer: Arc::clone(&metrics) as Arc<_>,
         });
         let (reload, reloads) = mpsc::channel(4);
         let state = api::State {
@@ -121,6 +125,8 @@ impl Daemon {
             admission,
             orders: api::room_for_orders(),
             reads: api::Reads::default(),
+            metrics,
+            scrapes: api::Reads::for_scrapes(),
         };
         let watched = live.settings.subscribe();
         let policy = move || {

@@ -14,6 +14,7 @@ use super::server::State;
 use crate::config::Scope;
 use crate::dispatch::Answer;
 use crate::domain::event::{Fault, FaultCode};
+use crate::ops::metrics::Metrics;
 use crate::outbox::{Accepted, Ingested};
 
 /// Most bytes of a single event, alone or in a batch.
@@ -22,14 +23,25 @@ const MAX_EVENT_BODY: usize = 64 * 1024;
 /// `POST /v1/events`
 pub(super) async fn one(
     Extract(state): Extract<State>,
-    identity: Identity,
+    identity: Result<Identity, Problem>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let answer = take_one(&state, identity, &headers, body).await;
+    answer.inspect_err(|problem| state.metrics.refused(problem.name()))
+}
+
+async fn take_one(
+    state: &State,
+    identity: Result<Identity, Problem>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let identity = identity?;
     identity.require(Scope::Ingest)?;
     let mut admitted = state.admission.enter(&identity.name)?;
     let limit = state.admission.largest(MAX_EVENT_BODY as u64);
-    let body = body::read(body, &headers, limit, &mut admitted).await?;
+    let body = body::read(body, headers, limit, &mut admitted).await?;
     let event: Value = serde_json::from_slice(&body).map_err(|error| body::not_json(&error))?;
     let (producer, rules, held) = (identity.producer(), state.rules(), admitted.into_permits());
     let answers = state.intake.ingest([Ok(event)], &producer, &rules, held).await?;
@@ -41,21 +53,32 @@ pub(super) async fn one(
 /// `POST /v1/events/batch`
 pub(super) async fn batch(
     Extract(state): Extract<State>,
-    identity: Identity,
+    identity: Result<Identity, Problem>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let answer = take_batch(&state, identity, &headers, body).await;
+    answer.inspect_err(|problem| state.metrics.refused(problem.name()))
+}
+
+async fn take_batch(
+    state: &State,
+    identity: Result<Identity, Problem>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let identity = identity?;
     identity.require(Scope::Ingest)?;
     let mut admitted = state.admission.enter(&identity.name)?;
     let ingest = state.settings().ingest;
     let limit = state.admission.largest(ingest.max_body);
-    let body = body::read(body, &headers, limit, &mut admitted).await?;
-    let items = body::items(&body, &headers, ingest.max_batch)?;
+    let body = body::read(body, headers, limit, &mut admitted).await?;
+    let items = body::items(&body, headers, ingest.max_batch)?;
     let (producer, rules, held) = (identity.producer(), state.rules(), admitted.into_permits());
     // Each item is parsed as its turn comes, so that no more than one of them is a tree of values at a time.
     let events = items.into_iter().map(parse_item);
     let answers = state.intake.ingest(events, &producer, &rules, held).await?;
-    Ok(Json(report(answers)).into_response())
+    Ok(Json(report(answers, &state.metrics)).into_response())
 }
 
 /// One event of a batch; what is not JSON is refused by itself.
@@ -83,7 +106,7 @@ fn document(accepted: &Accepted, duplicate: bool) -> Value {
     json!({ "event_id": accepted.event_id.to_string(), "duplicate": duplicate, "deliveries": deliveries })
 }
 
-fn report(answers: Vec<Answer>) -> Value {
+fn report(answers: Vec<Answer>, metrics: &Metrics) -> Value {
     let (mut accepted, mut duplicates, mut rejected) = (0, 0, 0);
     let results: Vec<Value> = answers
         .into_iter()
@@ -98,6 +121,7 @@ fn report(answers: Vec<Answer>) -> Value {
             }
             Err(problem) => {
                 rejected += 1;
+                metrics.refused(problem.name());
                 json!({ "status": problem.status, "problem": problem })
             }
         })

@@ -9,6 +9,7 @@ mod body;
 mod document;
 mod ingest;
 mod listen;
+mod metrics;
 mod operate;
 mod orders;
 mod problem;

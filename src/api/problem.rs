@@ -52,6 +52,11 @@ impl Problem {
         }
     }
 
+    /// The stable name of its kind.
+    pub fn name(&self) -> &str {
+        self.kind.rsplit(':').next().unwrap_or_default()
+    }
+
     /// The same, with so many seconds to wait before trying again.
     #[must_use]
     pub fn after(self, seconds: u64) -> Self {

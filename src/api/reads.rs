@@ -14,6 +14,8 @@ use crate::outbox::OutboxError;
 
 /// Reads that run at once.
 const MAX_READS: usize = 16;
+/// Scrapes of metrics that run at once; each holds a text of all affiliates.
+const MAX_SCRAPES: usize = 2;
 /// Longest that a read waits for a place.
 const WAIT: Duration = Duration::from_secs(3);
 /// Seconds after which a refused reader is told to come back.
@@ -33,6 +35,11 @@ impl Default for Reads {
 }
 
 impl Reads {
+    /// Places for scrapes of metrics: whoever watches must not have to wait behind those who look.
+    pub fn for_scrapes() -> Self {
+        Self { places: Arc::new(Semaphore::new(MAX_SCRAPES)), wait: WAIT }
+    }
+
     /// Runs a read where it may block; it keeps its place to its end, also when nobody waits for it any more.
     ///
     /// # Errors

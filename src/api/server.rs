@@ -14,10 +14,11 @@ use super::auth::{Access, Identity};
 use super::listen::{self, Listeners};
 use super::problem::Problem;
 use super::reads::Reads;
-use super::{ingest, operate, orders, read};
+use super::{ingest, metrics, operate, orders, read};
 use crate::config::Settings;
 use crate::dispatch::{BulkOrders, Dispatch, Intake, IntakeRules};
 use crate::ops::clock::SharedClock;
+use crate::ops::metrics::Metrics;
 use crate::outbox::Outbox;
 
 /// What a reload came to: warnings, or every error.
@@ -51,6 +52,10 @@ pub struct State {
     pub orders: Admission,
     /// Places for reads of the store.
     pub reads: Reads,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Places for scrapes.
+    pub scrapes: Reads,
 }
 
 impl State {
@@ -90,6 +95,7 @@ fn routes(state: State) -> Router {
         .route("/v1/affiliates/{id}/{order}", post(operate::affiliate))
         .route("/v1/postbacks/{affiliate}/{postback}/{order}", post(operate::postback))
         .route("/v1/reload", post(operate::reload))
+        .route("/metrics", get(metrics::scrape))
         .route("/healthz", get(read::health))
         .route("/readyz", get(read::ready))
         .fallback(async || Problem::not_found("there is no such path; see the README for those there are"))

@@ -183,7 +183,7 @@ fn append(directory: &Path, bytes: usize, group: usize, events: usize) -> Result
 
 fn open(path: &Path) -> Result<Outbox, BenchError> {
     let engine = SledEngine::open(path, 256 << 20)?;
-    Ok(Outbox::open(Arc::new(engine), Options { clock: Arc::new(SystemClock), keep_free: None })?)
+    Ok(Outbox::open(Arc::new(engine), Options { clock: Arc::new(SystemClock), keep_free: None, observer: None })?)
 }
 
 async fn accept(outbox: &Outbox, clients: usize, events: usize, first: usize) -> Result<Measured, BenchError> {

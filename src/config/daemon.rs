@@ -102,6 +102,7 @@ fn api<'a>(root: &mut Section<'a>, base: &Path, narrowed: &mut Vec<(AffiliateId,
         socket: None,
         max_connections: 1024,
         stalled_after: Duration::from_secs(30),
+        open_metrics: false,
         tokens: Vec::new(),
         socket_users: Vec::new(),
     };
@@ -133,6 +134,7 @@ fn api<'a>(root: &mut Section<'a>, base: &Path, narrowed: &mut Vec<(AffiliateId,
     set(&mut settings.max_connections, section.get("max_connections").and_then(|item| count(&item, 1..=65_536)));
     let bounds = Duration::from_secs(1)..=Duration::from_mins(10);
     set(&mut settings.stalled_after, section.get("stalled_after").and_then(|item| item.duration(bounds)));
+    set(&mut settings.open_metrics, section.get("open_metrics").and_then(|item| item.boolean()));
     let mut names = BTreeMap::new();
     for token in section.sections("token") {
         settings.tokens.extend(self::token(token, &mut names, narrowed));

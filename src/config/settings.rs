@@ -82,6 +82,8 @@ pub struct ApiSettings {
     pub max_connections: usize,
     /// How long a connection may take to send the head of its first or next request, or take nothing of an answer.
     pub stalled_after: Duration,
+    /// Whether metrics are shown to whoever asks, without a token.
+    pub open_metrics: bool,
     /// Who holds a bearer token.
     pub tokens: Vec<Token>,
     /// Who is known on the Unix socket, beside root and the daemon's own user, who may do everything.

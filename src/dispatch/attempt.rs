@@ -26,6 +26,13 @@ pub(crate) struct Attempter {
     pub(crate) outbox: Outbox,
     pub(crate) transport: Transport,
     pub(crate) clock: SharedClock,
+    pub(crate) observer: Arc<dyn AttemptObserver>,
+}
+
+/// Is told of every attempt, in the task that made it: it must not block.
+pub trait AttemptObserver: Send + Sync + std::fmt::Debug {
+    /// An attempt was made and is durable.
+    fn attempted(&self, note: &AttemptNote);
 }
 
 /// An attempt that was made and is durable.
@@ -39,6 +46,8 @@ pub struct AttemptNote {
     pub postback: crate::domain::id::PostbackRef,
     /// The event's type.
     pub kind: crate::domain::id::EventType,
+    /// When the event was accepted.
+    pub accepted_at: Timestamp,
     /// The attempt's number.
     pub number: u32,
     /// What it came to.
@@ -49,6 +58,8 @@ pub struct AttemptNote {
     pub delivery: Delivery,
     /// How long it took.
     pub timings: Timings,
+    /// When it ended.
+    pub at: Timestamp,
 }
 
 /// How long to wait for whoever changes a delivery that is due at the same moment: about a commit.
@@ -101,11 +112,13 @@ impl Attempter {
             transaction_id: lease.record().event.transaction_id.clone(),
             postback: postback.reference(),
             kind: lease.record().event.kind.clone(),
+            accepted_at: lease.record().accepted_at,
             number: record.number,
             outcome: record.outcome,
             status: record.response.as_ref().map(|response| response.status),
             delivery: lease.before().clone(),
             timings: record.timings,
+            at,
         };
         let error = record.error.clone();
         let rule = record.rule.clone();
@@ -116,6 +129,7 @@ impl Attempter {
         });
         note.delivery = self.outbox.settle(Settlement { lease, attempt: record, conclusion, at, pause }).await?;
         log(&note, &rule, error.as_deref());
+        self.observer.attempted(&note);
         let slow_down = slow_down(&judgement, &note.delivery.state, at);
         let took = monotonic().duration_since(begun);
         Ok(Attempted::Made(Ended { health: health(&judgement, &note), slow_down, took }, Box::new(note)))

@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attempt::{AttemptNote, Attempted, Attempter};
+use super::attempt::{AttemptNote, AttemptObserver, Attempted, Attempter};
 use super::breaker::Breaker;
 use super::scheduler::{Route, Scheduler, Step};
 use super::window::WINDOW;
@@ -103,6 +103,8 @@ pub struct Parts {
     pub routing: watch::Receiver<Arc<Routing>>,
     /// Ends new sends; those in flight are finished.
     pub stop: CancellationToken,
+    /// Who is told of attempts.
+    pub observer: Arc<dyn AttemptObserver>,
 }
 
 struct Dispatcher {
@@ -124,8 +126,12 @@ pub fn start(parts: Parts) -> (Dispatch, tokio::task::JoinHandle<()>) {
     // Not bounded by itself, but by what is in flight and by the number of schedules being read.
     let (reports, reported) = mpsc::unbounded_channel();
     let routing = parts.routing.borrow().clone();
-    let attempter =
-        Attempter { outbox: parts.outbox.clone(), transport: routing.transport.clone(), clock: parts.clock.clone() };
+    let attempter = Attempter {
+        outbox: parts.outbox.clone(),
+        transport: routing.transport.clone(),
+        clock: parts.clock.clone(),
+        observer: Arc::clone(&parts.observer),
+    };
     let dispatcher = Dispatcher {
         scheduler: Scheduler::new(routing.slots),
         routing,

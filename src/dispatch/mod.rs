@@ -13,7 +13,7 @@ mod rehearsal;
 mod scheduler;
 mod window;
 
-pub use attempt::AttemptNote;
+pub use attempt::{AttemptNote, AttemptObserver};
 pub use breaker::Breaker;
 pub use bulk::{BulkError, BulkOrders, BulkRequest, BulkView, MAX_DELIVERIES, Named};
 pub use dispatcher::{AffiliateStatus, Dispatch, Parts, Routing, start};

@@ -23,7 +23,7 @@ struct Store {
 
 fn store() -> Store {
     let engine = Arc::new(MemoryEngine::default());
-    let options = Options { clock: Arc::new(SystemClock), keep_free: None };
+    let options = Options { clock: Arc::new(SystemClock), keep_free: None, observer: None };
     Store { outbox: Outbox::open(Arc::clone(&engine) as Arc<dyn Engine>, options).unwrap(), engine }
 }
 

@@ -1,8 +1,9 @@
-//! What a daemon needs around its work: clock, randomness, environment, logs.
+//! What a daemon needs around its work: clock, randomness, environment, logs, metrics.
 
 pub mod clock;
 pub mod descriptors;
 pub mod environment;
+pub mod metrics;
 pub mod random;
 pub mod systemd;
 pub mod telemetry;

@@ -5,6 +5,7 @@
 
 use std::sync::mpsc::{Receiver as SyncReceiver, SyncSender};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -23,7 +24,7 @@ use super::writer::{Effects, Writer};
 use crate::domain::delivery::Delivery;
 use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
 use crate::domain::retention::RetentionPolicy;
-use crate::ops::clock::SharedClock;
+use crate::ops::clock::{SharedClock, monotonic};
 
 /// Most requests in one group.
 const MAX_GROUP_REQUESTS: usize = 512;
@@ -31,6 +32,12 @@ const MAX_GROUP_REQUESTS: usize = 512;
 pub(super) const MAX_GROUP_WRITES: usize = 8_192;
 /// Groups that may wait for the disk while the next is built.
 pub(crate) const MAX_PENDING_GROUPS: usize = 2;
+
+/// Is told of commits, on the thread that makes them durable: it must not block.
+pub trait CommitObserver: Send + Sync + std::fmt::Debug {
+    /// A group of so many requests is durable; it took so long from the first of them.
+    fn committed(&self, took: Duration, requests: usize);
+}
 
 type Answer<T> = oneshot::Sender<Result<T, OutboxError>>;
 
@@ -93,6 +100,7 @@ impl Accepting {
 type Reply = Box<dyn FnOnce(Result<(), OutboxError>) + Send>;
 
 pub(crate) struct Group {
+    begun: Instant,
     replies: Vec<Reply>,
     effects: Effects,
 }
@@ -106,6 +114,7 @@ pub(crate) struct Shared {
     pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) clock: SharedClock,
     pub(crate) failure: Arc<Failure>,
+    pub(crate) observer: Option<Arc<dyn CommitObserver>>,
 }
 
 /// The first failure, which is final.
@@ -163,6 +172,7 @@ pub(crate) fn build(shared: &Shared, mut requests: mpsc::Receiver<Request>, grou
     let mut writer = Writer::new(&*shared.engine, shared.mirror.clone(), shared.claims.clone(), last);
     let mut unfinished: Option<Request> = None;
     while let Some(first) = unfinished.take().or_else(|| requests.blocking_recv()) {
+        let begun = monotonic();
         let mut replies = Vec::new();
         let mut next = Some(first);
         let mut stopping = false;
@@ -184,7 +194,7 @@ pub(crate) fn build(shared: &Shared, mut requests: mpsc::Receiver<Request>, grou
         };
         match applied {
             Ok(effects) => {
-                if groups.send(Group { replies, effects }).is_err() {
+                if groups.send(Group { begun, replies, effects }).is_err() {
                     return;
                 }
             }
@@ -216,6 +226,9 @@ pub(crate) fn sync(shared: &Shared, groups: &SyncReceiver<Group>) {
             drop(group.effects.claims);
             if result.is_ok() {
                 shared.arrivals.push(group.effects.due, group.effects.pauses_changed);
+                if let Some(observer) = &shared.observer {
+                    observer.committed(monotonic().duration_since(group.begun), group.replies.len());
+                }
             }
             answer(group.replies, result.as_ref().copied());
         }

@@ -12,7 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use super::arrivals::{Arrivals, Due, SendClass};
 use super::bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, Stepped, Target};
 use super::claims::Claims;
-use super::commit::{self, Accepting, Failure, MAX_PENDING_GROUPS, Request, Shared, Window, WindowRequest};
+use super::commit::{
+    self, Accepting, CommitObserver, Failure, MAX_PENDING_GROUPS, Request, Shared, Window, WindowRequest,
+};
 use super::engine::{Batch, Engine};
 use super::lease::{Begun, Lease};
 use super::model::{
@@ -45,6 +47,8 @@ pub struct Options {
     pub clock: SharedClock,
     /// The directory whose free space is watched, and the bytes kept free.
     pub keep_free: Option<(PathBuf, u64)>,
+    /// Who is told of commits.
+    pub observer: Option<Arc<dyn CommitObserver>>,
 }
 
 /// The durable store of events, deliveries and attempts. Cheap to clone.
@@ -83,6 +87,7 @@ impl Outbox {
             arrivals: Arc::default(),
             clock: options.clock,
             failure: Arc::default(),
+            observer: options.observer,
         };
         let (requests, received) = mpsc::channel(MAX_REQUESTS);
         let threads = start_threads(&shared, received, last).map_err(|e| OutboxError::Stopped(e.to_string()))?;

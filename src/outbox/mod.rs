@@ -24,7 +24,7 @@ mod writer;
 
 pub use arrivals::{Arrivals, Due, SendClass};
 pub use bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, MAX_REFUSALS, Refusal, Stepped, Target, Verb};
-pub use commit::Window;
+pub use commit::{CommitObserver, Window};
 pub use engine::{Batch, Engine, EngineError, Pair, Pairs};
 pub use handle::{Options, Outbox, free_bytes};
 pub use lease::{Begun, Lease};

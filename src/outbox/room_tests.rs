@@ -54,7 +54,7 @@ async fn a_caller_that_goes_away_gives_nothing_back_before_its_events_are_durabl
     let (word, words) = mpsc::channel();
     word.send(()).unwrap(); // for the sync that makes a new store
     let engine = SlowDisk { memory: MemoryEngine::default(), words: Mutex::new(words) };
-    let options = Options { clock: Arc::new(SystemClock), keep_free: None };
+    let options = Options { clock: Arc::new(SystemClock), keep_free: None, observer: None };
     let outbox = Outbox::open(Arc::new(engine), options).unwrap();
     let budget = Arc::new(Semaphore::new(5));
 

@@ -112,7 +112,7 @@ impl Story {
     }
 
     fn open(&mut self) {
-        let options = Options { clock: Arc::clone(&self.clock) as _, keep_free: None };
+        let options = Options { clock: Arc::clone(&self.clock) as _, keep_free: None, observer: None };
         let engine = self.place.engine();
         self.outbox = Some(Outbox::open(Arc::clone(&engine), options).unwrap());
         self.engine = Some(engine);
