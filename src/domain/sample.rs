@@ -3,11 +3,13 @@
 //! A sample is parsed like any event that is handed in: what the dictionary would refuse is never shown.
 
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
 use super::dictionary::{Dictionary, Field, ParamKind, ParamRule, Reverses, TypeRule};
-use super::event::{Event, Fault, Rules, Status};
+use super::event::{Event, Fault, Rules, Status, exact_number};
 use super::id::{AffiliateId, EventType, OfferId};
+use super::money::Amount;
 
 /// The transaction of a sample.
 pub const TRANSACTION: &str = "sample-1001";
@@ -127,14 +129,22 @@ fn fields(rule: &TypeRule, wish: Wish<'_>, transaction: &str) -> Map<String, Val
     fields
 }
 
+/// A number, or the bound of the rule that it is beyond.
+fn within(rule: &ParamRule, number: Decimal) -> Decimal {
+    let (min, max) = (rule.min.map(Amount::decimal), rule.max.map(Amount::decimal));
+    let number = min.map_or(number, |min| number.max(min));
+    max.map_or(number, |max| number.min(max))
+}
+
 /// A value that people recognise as one, and that is no personal data.
 fn value(name: &str, rule: &ParamRule) -> Value {
     match rule.kind {
-        ParamKind::Integer => json!(3),
-        ParamKind::Decimal => "1.5".into(),
+        ParamKind::Integer => exact_number(within(rule, Decimal::from(3)).into()),
+        ParamKind::Decimal => within(rule, Decimal::new(15, 1)).to_string().into(),
         ParamKind::Boolean => true.into(),
         ParamKind::Text => {
             let text = match name {
+                _ if !rule.one_of.is_empty() => rule.one_of.first().cloned().unwrap_or_default(),
                 "country" => "DE".to_owned(),
                 "period" => "2026-11".to_owned(),
                 _ => format!("sample-{name}"),

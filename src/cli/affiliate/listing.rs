@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(list(&context).await, Ok(Exit::Ok));
         let data = captured.data();
         let line = |n| data.lines().nth(n).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(line(1), "acme Acme no conversion ftd GET https://a.example 3 1 4 closed by op: gone");
+        assert_eq!(line(1), "acme Acme no conversion ftd GET https://a.example 3 1 4 closed paused by op: gone");
         assert_eq!(line(2), "acme Acme no old not configured, or switched off 0 0 0 closed");
     }
 

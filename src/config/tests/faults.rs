@@ -343,7 +343,9 @@ fn a_dictionary_that_lets_personal_data_through_is_warned_about() {
     let text = format!(
         "{EVENTS}\n[lead]\ndescription = \"x\"\nparams.email = {{ type = \"text\" }}\nparams.phone = {{ type = \"text\", personal_data = true }}\nparams.dob = {{ type = \"text\", personal_data = \"mask\" }}\n"
     );
-    let warnings = Shop::new().file("affiliates/acme.toml", &affiliate_with("")).file("events.toml", &text).warnings();
+    let mut warnings =
+        Shop::new().file("affiliates/acme.toml", &affiliate_with("")).file("events.toml", &text).warnings();
+    warnings.retain(|warning| !warning.contains("no postback wants"));
     let expected = [
         "lead.params.email: says by its name that it holds an e-mail address, and every event with it is refused",
         "lead.params.phone.personal_data: lets personal data into events",
