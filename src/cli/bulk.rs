@@ -88,7 +88,12 @@ pub(super) struct Meant {
 
 impl Meant {
     /// Puts dead and held deliveries away.
-    pub(super) const DISCARD: Self = Self { verb: "discard", done: "discarded", unrouted: false, force: false };
+    pub(super) const DISCARD: Self = Self::of("discard", "discarded");
+
+    /// An order by its verb, and by what is done then.
+    pub(super) const fn of(verb: &'static str, done: &'static str) -> Self {
+        Self { verb, done, unrouted: false, force: false }
+    }
 }
 
 impl ReplayArgs {
@@ -123,6 +128,12 @@ impl ReplayArgs {
 }
 
 impl BulkArgs {
+    /// Whether it is about deliveries named one by one, and nothing else is said.
+    pub(super) fn names_single_ones(&self) -> Result<bool, Failure> {
+        let plain = self.limit.is_none() && self.rate.is_none() && !self.detach;
+        Ok(!self.ids.is_empty() && plain && self.filter.filter(&[])?.is_empty())
+    }
+
     /// The filter that is meant.
     fn filter(&self, meant: Meant) -> Result<DeliveryFilter, Failure> {
         let filter = self.filter.filter(&self.ids)?;
@@ -154,6 +165,12 @@ pub(super) async fn discard(context: &Context, args: BulkArgs, only: Option<Stat
     give(context, &args, Meant::DISCARD, &filter).await
 }
 
+/// Gives any other order.
+pub(super) async fn order(context: &Context, args: &BulkArgs, meant: Meant) -> Ended {
+    let filter = args.filter(meant)?;
+    give(context, args, meant, &filter).await
+}
+
 /// Counts, asks, gives an order about whatever meets the filter, and watches it.
 async fn give(context: &Context, args: &BulkArgs, meant: Meant, filter: &DeliveryFilter) -> Ended {
     let client = context.client()?;
@@ -175,7 +192,7 @@ async fn give(context: &Context, args: &BulkArgs, meant: Meant, filter: &Deliver
         return Err(not_confirmed());
     }
     // No more than was shown: what comes to meet the filter from now on is for another order.
-    let order = order(args, meant, filter, Some(limited), false);
+    let order = body(args, meant, filter, Some(limited), false);
     let doing = format!("starting to {}", meant.verb);
     let given: BulkView = client.post(&["v1", "orders"], &order).await.map_err(|error| error.failing(&doing))?;
     if args.detach {
@@ -187,14 +204,14 @@ async fn give(context: &Context, args: &BulkArgs, meant: Meant, filter: &Deliver
 }
 
 async fn count(client: &Client, args: &BulkArgs, meant: Meant, filter: &DeliveryFilter) -> Result<u64, Failure> {
-    let asked = order(args, meant, filter, None, true);
+    let asked = body(args, meant, filter, None, true);
     let doing = format!("counting what would be {}", meant.done);
     let answer: Value = client.post(&["v1", "orders"], &asked).await.map_err(|error| error.failing(&doing))?;
     let matched = answer.get("matched").and_then(Value::as_u64);
     matched.ok_or_else(|| client.nonsense(&"there is no count in it").failing(&doing))
 }
 
-fn order(args: &BulkArgs, meant: Meant, filter: &DeliveryFilter, limit: Option<u64>, dry_run: bool) -> Value {
+fn body(args: &BulkArgs, meant: Meant, filter: &DeliveryFilter, limit: Option<u64>, dry_run: bool) -> Value {
     json!({
         "verb": meant.verb,
         "filter": filter,

@@ -101,10 +101,10 @@ enum Command {
     Orders(watch::OrdersCommand),
     /// Do not send deliveries after all
     #[command(after_help = "Example:\n  postbackd cancel dlv_00361eqg9sac0000 --reason 'fraud, case 88'")]
-    Cancel(orders::OrderArgs),
+    Cancel(bulk::BulkArgs),
     /// Let deliveries wait for a person
     #[command(after_help = "Example:\n  postbackd hold dlv_00361eqg9sac0000 --reason 'fraud check'")]
-    Hold(orders::OrderArgs),
+    Hold(bulk::BulkArgs),
     /// Let held deliveries go out, or note that they have arrived
     #[command(after_help = RELEASE_EXAMPLES)]
     Release(orders::ReleaseArgs),
@@ -197,6 +197,8 @@ mod tests {
             "postbackd dead replay --affiliate acme --reason x --yes",
             "postbackd replay dlv_0000000000000000 --dry-run",
             "postbackd release dlv_0000000000000000 --delivered --reason x",
+            "postbackd cancel --affiliate acme --state waiting --limit 5 --rate 10/s --reason x --yes",
+            "postbackd orders pause ord_0000000000000",
             "postbackd affiliate pause acme/conversion --reason x",
             "postbackd affiliate render acme --event - --json",
             "postbackd affiliate test acme/conversion --type ftd --to http://127.0.0.1:9000 --yes",
@@ -213,7 +215,6 @@ mod tests {
     fn what_makes_no_sense_is_refused() {
         for typed in [
             "postbackd replay dlv_0000000000000000",
-            "postbackd cancel --reason x",
             "postbackd release dlv_1 --resend --delivered --reason x",
             "postbackd list --columns nonsense",
             "postbackd list --json --ndjson",

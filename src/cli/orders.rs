@@ -1,8 +1,11 @@
-//! `cancel`, `hold` and `release`: orders about single deliveries, carried out by the daemon.
+//! `cancel`, `hold` and `release`: orders about single deliveries, or about all that meet a filter.
+//!
+//! Single ones are carried out and answered for one by one; what a filter means is a bulk order.
 
 use clap::Args;
 use serde_json::json;
 
+use super::bulk::{self, BulkArgs, Meant};
 use super::client::{Client, ClientError};
 use super::columns::Column;
 use super::context::Context;
@@ -15,31 +18,11 @@ use crate::inspect::{DeliveryDetail, DeliverySummary};
 /// What to do when there is no delivery of an id.
 const FIND_ID: &str = "copy the id from `postbackd list`";
 
-/// Which deliveries, and why.
-#[derive(Debug, Clone, Args)]
-pub(super) struct OrderArgs {
-    /// The deliveries (dlv_…)
-    #[arg(value_name = "ID", required = true)]
-    ids: Vec<String>,
-
-    /// Why; kept in the history
-    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
-    reason: Option<String>,
-
-    /// Only show how the deliveries stand
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
-}
-
 /// What to do with released deliveries.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ReleaseArgs {
     #[command(flatten)]
-    order: OrderArgs,
+    order: BulkArgs,
 
     /// Send it, even if the affiliate may have it already
     #[arg(long, conflicts_with = "delivered")]
@@ -67,6 +50,22 @@ impl Verb {
         }
     }
 
+    /// The same as a bulk order. What becomes of held deliveries has to be said: some of them may have arrived.
+    fn meant(self) -> Result<Meant, Failure> {
+        match self {
+            Self::Cancel => Ok(Meant::of("cancel", "cancelled")),
+            Self::Hold => Ok(Meant::of("hold", "held")),
+            Self::Release { resend: true, .. } => Ok(Meant::of("release", "released")),
+            Self::Release { delivered: true, .. } => Ok(Meant::of("confirm", "confirmed as delivered")),
+            Self::Release { .. } => Err(Failure::new(
+                Exit::Usage,
+                "release",
+                "some of what is held may have arrived already",
+                "add --resend to send all that is meant, or --delivered to note that all of it has arrived",
+            )),
+        }
+    }
+
     /// Whether it needs to know the delivery before it can be given.
     fn must_look(self) -> bool {
         self == Self::Release { resend: false, delivered: false }
@@ -74,12 +73,12 @@ impl Verb {
 }
 
 /// Cancels deliveries.
-pub(super) async fn cancel(context: &Context, args: OrderArgs) -> Ended {
+pub(super) async fn cancel(context: &Context, args: BulkArgs) -> Ended {
     give(context, args, Verb::Cancel).await
 }
 
 /// Holds deliveries.
-pub(super) async fn hold(context: &Context, args: OrderArgs) -> Ended {
+pub(super) async fn hold(context: &Context, args: BulkArgs) -> Ended {
     give(context, args, Verb::Hold).await
 }
 
@@ -89,7 +88,10 @@ pub(super) async fn release(context: &Context, args: ReleaseArgs) -> Ended {
     give(context, args.order, verb).await
 }
 
-async fn give(context: &Context, args: OrderArgs, verb: Verb) -> Ended {
+async fn give(context: &Context, args: BulkArgs, verb: Verb) -> Ended {
+    if !args.names_single_ones()? {
+        return bulk::order(context, &args, verb.meant()?).await;
+    }
     let ids = args.ids.iter().map(|id| delivery_id(id)).collect::<Result<Vec<_>, _>>()?;
     let client = context.client()?;
     if !args.dry_run && ids.len() > 1 && !args.yes {
@@ -217,9 +219,9 @@ mod tests {
         (Daemon::serve(routes), bodies)
     }
 
-    fn order_args(ids: &[&str], yes: bool) -> OrderArgs {
+    fn order_args(ids: &[&str], yes: bool) -> BulkArgs {
         let ids = ids.iter().map(|id| (*id).to_owned()).collect();
-        OrderArgs { ids, reason: Some("because".into()), dry_run: false, yes }
+        BulkArgs { ids, reason: Some("because".into()), yes, ..BulkArgs::default() }
     }
 
     #[tokio::test]
@@ -246,5 +248,28 @@ mod tests {
         assert_eq!(cancel(&context, order_args(&[MISSING, HELD], true)).await, Ok(Exit::Partial));
         assert!(captured.words().contains("No such delivery"), "{}", captured.words());
         assert_eq!(cancel(&context, order_args(&[MISSING], false)).await, Ok(Exit::NotFound));
+    }
+
+    #[tokio::test]
+    async fn a_filter_makes_it_a_bulk_order_and_held_ones_need_a_decision() {
+        let given = Bodies::default();
+        let log = Arc::clone(&given);
+        let ordered = post(|Json(body): Json<Value>| async move {
+            log.lock().unwrap().push(body);
+            Json(json!({"matched": 0}))
+        });
+        let daemon = Daemon::serve(Router::new().route("/v1/orders", ordered));
+        let (context, _) = daemon.context(Form::Json, Person::Absent);
+        let mut all = order_args(&[], true);
+        all.filter.affiliate = Some("acme".into());
+        let undecided = ReleaseArgs { order: all.clone(), resend: false, delivered: false };
+        assert_eq!(release(&context, undecided).await.unwrap_err().exit(), Exit::Usage);
+        assert_eq!(cancel(&context, order_args(&[], true)).await.unwrap_err().exit(), Exit::Usage);
+        assert_eq!(given.lock().unwrap().len(), 0);
+        assert_eq!(cancel(&context, all.clone()).await, Ok(Exit::Ok));
+        let decided = ReleaseArgs { order: all, resend: false, delivered: true };
+        assert_eq!(release(&context, decided).await, Ok(Exit::Ok));
+        let verbs: Vec<Value> = given.lock().unwrap().iter().map(|body| body["verb"].clone()).collect();
+        assert_eq!(verbs, ["cancel", "confirm"]);
     }
 }
