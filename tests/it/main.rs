@@ -24,6 +24,7 @@ mod limits;
 mod metrics;
 mod operators;
 mod order;
+mod page;
 mod signing;
 mod tls;
 mod wire;

@@ -235,7 +235,7 @@ impl World {
     }
 }
 
-fn write_daemon_file(directory: &Path, ports: &[u16], api_lines: &str, lines: &str) {
+pub(crate) fn write_daemon_file(directory: &Path, ports: &[u16], api_lines: &str, lines: &str) {
     use sha2::{Digest as _, Sha256};
     let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
     std::fs::write(directory.join("events.toml"), include_str!("../../../config/events.toml")).unwrap();
