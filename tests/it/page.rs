@@ -74,7 +74,8 @@ async fn shop(directory: &Path, script: &str) -> (Receiver, Daemon) {
     std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let postback = block("toml").replace("127.0.0.1:9107", &receiver.address().to_string());
     let affiliate = format!(
-        "id = \"acme\"\nname = \"Acme Media\"\n[limits]\nconcurrency = 8\n[secrets]\nhmac = {{ file = {secret:?} }}\n{postback}{REST}"
+        "id = \"acme\"\nname = \"Acme Media\"\n[limits]\nconcurrency = 8\n[secrets]\nhmac = {{ file = \"{}\" }}\n{postback}{REST}",
+        secret.display()
     );
     std::fs::write(directory.join("affiliates/acme.toml"), affiliate).unwrap();
     let daemon = Daemon::start_in(directory, &[]);
