@@ -19,6 +19,8 @@ use crate::domain::id::BulkId;
 use crate::inspect::DeliveryFilter;
 use crate::outbox::{BulkChanged, BulkState, Verb};
 
+/// Longest pace.
+const MAX_RATE: usize = 32;
 /// Most orders on a page.
 const MAX_PAGE: usize = 200;
 
@@ -116,7 +118,7 @@ fn check_filter(given: &BulkBody) -> Result<(), Problem> {
 
 /// Reads `50/s`, `600/m`, `10/h`.
 fn parse_rate(text: &str) -> Result<(String, Rate), Problem> {
-    let rate = crate::config::parse_rate(text);
+    let rate = Some(text).filter(|text| text.len() <= MAX_RATE).and_then(crate::config::parse_rate);
     let rate = rate.ok_or_else(|| {
         Problem::malformed(format!("rate {text:?}: write for example \"50/s\", \"600/m\" or \"10/h\""))
     })?;

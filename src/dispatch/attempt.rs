@@ -125,7 +125,7 @@ impl Attempter {
         let pause = (judgement.outcome == Outcome::Gone).then(|| Pause {
             at,
             by: "postbackd".into(),
-            reason: format!("the receiver answered that the postback is gone ({})", judgement.rule),
+            reason: format!("the receiver answered that the postback is gone ({rule})"),
         });
         note.delivery = self.outbox.settle(Settlement { lease, attempt: record, conclusion, at, pause }).await?;
         log(&note, &rule, error.as_deref());

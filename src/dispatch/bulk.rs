@@ -33,6 +33,8 @@ use crate::outbox::{
 pub const MAX_DELIVERIES: usize = 1_000_000;
 /// Most orders that are open at once.
 const MAX_OPEN: usize = 32;
+/// Longest text of a filter that is kept with its order.
+const KEPT_FILTER_BYTES: usize = 2_048;
 /// Targets under way at once.
 const CONCURRENCY: usize = 64;
 /// Targets read at once.
@@ -194,7 +196,7 @@ impl BulkOrders {
         refusals.truncate(MAX_REFUSALS);
         let record = BulkRecord {
             verb: request.verb,
-            filter: serde_json::to_string(&request.filter).unwrap_or_default(),
+            filter: kept_filter(&request.filter),
             reason: request.reason.clone(),
             by: request.by.clone(),
             rate: request.rate.as_ref().map(|(text, _)| text.clone()),
@@ -207,17 +209,23 @@ impl BulkOrders {
             refused,
             refusals,
         };
-        let id = self.outbox.give(record.clone(), &targets).await?;
+        // Whoever ordered it may go away meanwhile: it is given whole, and begun.
+        let orders = self.clone();
+        let given = tokio::spawn(async move {
+            let id = orders.outbox.give(record, &targets).await?;
+            orders.run(id);
+            Ok::<_, OutboxError>((id, targets.len()))
+        });
+        let (id, matched) = given.await.map_err(|error| OutboxError::Stopped(error.to_string()))??;
         tracing::info!(
             order = %id,
             verb = request.verb.name(),
-            matched = targets.len(),
+            matched,
             by = request.by,
             reason = request.reason,
             "order.given"
         );
-        self.run(id);
-        Ok(self.get(id).unwrap_or_else(|| BulkView::new(id, record)))
+        self.get(id).ok_or_else(|| OutboxError::Stopped("the order is gone".into()).into())
     }
 
     /// An order as it stands.
@@ -236,14 +244,18 @@ impl BulkOrders {
     /// # Errors
     /// When the outbox fails.
     pub async fn change(&self, id: BulkId, state: BulkState, by: &str) -> Result<BulkChanged, OutboxError> {
-        let changed = self.outbox.change_bulk(id, state, by).await?;
-        if let BulkChanged::Changed(..) = &changed {
-            tracing::info!(order = %id, ?state, by, "order.changed");
-            if state == BulkState::Running {
-                self.run(id);
+        let (orders, by) = (self.clone(), by.to_owned());
+        let changed = tokio::spawn(async move {
+            let changed = orders.outbox.change_bulk(id, state, &by).await?;
+            if let BulkChanged::Changed(..) = &changed {
+                tracing::info!(order = %id, ?state, by, "order.changed");
+                if state == BulkState::Running {
+                    orders.run(id);
+                }
             }
-        }
-        Ok(changed)
+            Ok(changed)
+        });
+        changed.await.map_err(|error| OutboxError::Stopped(error.to_string()))?
     }
 
     /// Begins to carry an order out, unless that is under way.
@@ -414,6 +426,15 @@ impl BulkOrders {
         }
         Ok(Named { targets: ids.into_iter().map(Target::Delivery).collect(), refusals })
     }
+}
+
+/// A filter as it is kept for people: one that names very many deliveries is told by their number.
+fn kept_filter(filter: &DeliveryFilter) -> String {
+    let whole = serde_json::to_string(filter).unwrap_or_default();
+    if whole.len() <= KEPT_FILTER_BYTES {
+        return whole;
+    }
+    serde_json::json!({ "ids": format!("{} ids", filter.ids.len()), "affiliate": filter.affiliate }).to_string()
 }
 
 /// Whether an order is about deliveries of a state.

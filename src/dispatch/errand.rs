@@ -130,7 +130,7 @@ fn recorded(received: Received, broke_off: bool, mask: &Mask) -> RecordedRespons
     record::cap_headers(&mut headers, KEPT_HEADER_BYTES);
     let is_whole = !over_cap && !broke_off;
     let kept = mask.over_start(&body, KEPT_BODY_BYTES, is_whole);
-    let truncated = !is_whole || kept.len() > KEPT_BODY_BYTES;
+    let truncated = !is_whole || kept.len() > KEPT_BODY_BYTES || mask.searches_less_than(&body, KEPT_BODY_BYTES);
     let mut kept = String::from_utf8_lossy(&kept).into_owned();
     record::cut(&mut kept, KEPT_BODY_BYTES);
     RecordedResponse { status, headers, body: kept, body_bytes: body.len() as u64, truncated }

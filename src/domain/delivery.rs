@@ -77,6 +77,8 @@ pub enum HoldReason {
     OriginalDead,
     /// The event it reverses was never handed in.
     OriginalUnknown,
+    /// What its receiver was told since would be undone by it.
+    Overtaken,
     /// A record of its order group is damaged, so that nobody can tell whether it may go out.
     GroupDamaged,
     /// Its postback is no longer configured.
@@ -226,6 +228,7 @@ impl HoldReason {
             Self::Gone => "gone",
             Self::OriginalDead => "original_dead",
             Self::OriginalUnknown => "original_unknown",
+            Self::Overtaken => "overtaken",
             Self::GroupDamaged => "group_damaged",
             Self::Unconfigured => "unconfigured",
             Self::Operator => "operator",

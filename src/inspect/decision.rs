@@ -50,6 +50,7 @@ pub(super) fn decision(delivery: &DeliverySummary, history: &[HistoryEntryView])
         },
         "original_dead" => held(&facts, "the event that it reverses is a dead letter: the affiliate never heard of it"),
         "original_unknown" => held(&facts, "the event that it reverses was never handed in; it goes out once it is"),
+        "overtaken" => held(&facts, "the affiliate was told since of something newer, which it would undo"),
         "group_damaged" => {
             held(&facts, "a record of its transaction is damaged, so that nobody can tell what went out before it")
         }

@@ -135,7 +135,10 @@ impl BulkRecord {
     pub(super) fn refuse(&mut self, target: Target, why: &str) {
         self.refused += 1;
         if self.refusals.len() < MAX_REFUSALS {
-            self.refusals.push(Refusal { id: target.to_string(), why: why.chars().take(MAX_WHY).collect() });
+            self.refusals.push(Refusal {
+                id: target.to_string(),
+                why: why.chars().take(MAX_WHY).filter(char::is_ascii).collect(),
+            });
         }
     }
 }

@@ -70,6 +70,7 @@ pub(crate) enum Request {
     Retire(Vec<EventId>, RetentionPolicy, Answer<u64>),
     Give(Box<BulkRecord>, Answer<BulkId>),
     Name(BulkId, Vec<Target>, Answer<()>),
+    BeginBulk(BulkId, Answer<()>),
     Step(BulkId, Box<BulkStep>, Answer<Stepped>),
     ChangeBulk(BulkId, BulkState, String, Answer<BulkChanged>),
     Window(WindowRequest, Answer<Window>),
@@ -263,21 +264,21 @@ fn handle(shared: &Shared, writer: &mut Writer<'_>, request: Request, replies: &
         }
         Request::Retire(ids, policy, to) => {
             let retire = |w: &mut Writer<'_>| {
-                w.retire_bulks(now.checked_sub(policy.dead).unwrap_or(Timestamp::MIN));
+                w.retire_bulks(now.checked_sub(policy.dead).unwrap_or(Timestamp::MIN))?;
                 w.retire(&ids, policy, now)
             };
             replies.push(later(to, attempt(shared, writer, retire)));
         }
         Request::Give(record, to) => {
-            replies.push(later(to, attempt(shared, writer, |w| Ok(w.give(*record, now)))));
+            replies.push(later(to, attempt(shared, writer, |w| w.give(*record, now))));
         }
         Request::Name(id, targets, to) => {
-            writer.name_targets(id, &targets);
-            replies.push(later(to, Ok(())));
+            replies.push(later(to, attempt(shared, writer, |w| w.name_targets(id, &targets))));
         }
+        Request::BeginBulk(id, to) => replies.push(later(to, attempt(shared, writer, |w| w.begin_bulk(id)))),
         Request::Step(id, step, to) => replies.push(later(to, attempt(shared, writer, |w| w.step(id, &step, now)))),
         Request::ChangeBulk(id, state, by, to) => {
-            replies.push(later(to, attempt(shared, writer, |w| Ok(w.change_bulk(id, state, &by, now)))));
+            replies.push(later(to, attempt(shared, writer, |w| w.change_bulk(id, state, &by, now))));
         }
         Request::Window(window, to) => replies.push(later(to, read_window(&*shared.engine, window))),
         Request::Stop => {}

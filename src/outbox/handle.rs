@@ -267,13 +267,12 @@ impl Outbox {
     /// # Errors
     /// When the outbox fails. The order is forgotten then.
     pub async fn give(&self, record: BulkRecord, targets: &[Target]) -> Result<BulkId, OutboxError> {
-        let by = record.by.clone();
         let record = BulkRecord { state: BulkState::Naming, ..record };
         let id = self.ask(|answer| Request::Give(Box::new(record), answer)).await?;
         for targets in targets.chunks(TARGETS_AT_ONCE) {
             self.ask(|answer| Request::Name(id, targets.to_vec(), answer)).await?;
         }
-        self.change_bulk(id, BulkState::Running, &by).await?;
+        self.ask(|answer| Request::BeginBulk(id, answer)).await?;
         Ok(id)
     }
 
@@ -478,7 +477,7 @@ pub(super) fn recover(
             writer.interrupt(id, now)?;
         }
     }
-    unnamed.into_iter().try_for_each(|id| writer.forget_bulk(id))?;
+    unnamed.into_iter().try_for_each(|id| writer.forget_bulk(id, usize::MAX))?;
     let (batch, _) = writer.finish()?;
     engine.apply(batch)?;
     Ok(engine.sync()?)

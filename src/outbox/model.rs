@@ -197,7 +197,9 @@ pub enum OrderRefused {
     #[error("delivery {0} is being sent at this moment; try again when the attempt has ended")]
     InFlight(DeliveryId),
     /// Sending it again would undo what its receiver was told since.
-    #[error("delivery {id} is older than {by}, which has arrived and which it would undo; force it if that is meant")]
+    #[error(
+        "delivery {id} is older than {by}, which is on its way or has arrived, and which it would undo; force it if that is meant"
+    )]
     Overtaken {
         /// The delivery.
         id: DeliveryId,

@@ -485,6 +485,11 @@ impl Reader {
         self.mirror().bulks.get(&id).cloned()
     }
 
+    /// How many bulk orders are open.
+    pub fn open_bulks(&self) -> usize {
+        self.mirror().bulks.values().filter(|record| record.state.is_open()).count()
+    }
+
     /// Bulk orders, the newest first, behind `after`.
     pub fn bulks(&self, after: Option<BulkId>, limit: usize) -> Vec<(BulkId, BulkRecord)> {
         let mirror = self.mirror();

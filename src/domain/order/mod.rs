@@ -124,6 +124,24 @@ impl Member {
         self.is_waiting() || (self.delivery.made == 0 && self.is(StateKind::Held))
     }
 
+    /// Whether the affiliate was not told of it and will not be, by mishap or by a person.
+    fn is_lost(&self) -> bool {
+        match self.delivery.state {
+            State::Dead { .. } => true,
+            State::Cancelled { reason } => matches!(reason, CancelReason::Operator | CancelReason::Discarded),
+            _ => false,
+        }
+    }
+
+    /// Whether it was sent, or may be at any moment.
+    fn is_out(&self) -> bool {
+        match self.delivery.state {
+            State::Delivered { .. } | State::Scheduled { .. } | State::InFlight { .. } => true,
+            State::Held { .. } => self.delivery.made > 0,
+            State::Waiting | State::Dead { .. } | State::Cancelled { .. } | State::Superseded { .. } => false,
+        }
+    }
+
     fn is(&self, kind: StateKind) -> bool {
         self.delivery.state.kind() == kind
     }
@@ -207,7 +225,7 @@ impl Group {
         }
         let sends_anyway =
             policy.original_dead == OriginalDead::Send || policy.original_unsettled == OriginalUnsettled::SendBoth;
-        let failed = own().any(|m| m.is(StateKind::Dead)) && !own().any(|m| m.is(StateKind::Delivered));
+        let failed = own().any(Member::is_lost) && !own().any(|m| m.is(StateKind::Delivered));
         if failed && !sends_anyway { Gate::Hold(HoldReason::OriginalDead) } else { Gate::Open }
     }
 
@@ -230,17 +248,22 @@ impl Group {
         let later = self.events.iter().filter(|other| other.id > event.id && other.facts.restates(&event.facts));
         later
             .rev()
-            .find(|other| other.members.iter().any(|m| m.postback == member.postback && m.policy.latest_only))
+            .find(|other| {
+                other
+                    .members
+                    .iter()
+                    .any(|m| m.postback == member.postback && m.policy.latest_only && !m.is(StateKind::Cancelled))
+            })
             .map(|other| other.id)
     }
 
-    /// A later delivery that has arrived and that sending this one again would undo at the receiver.
+    /// A later delivery that has arrived, or is on its way, and that sending this one would undo at the receiver.
     pub fn overtaken_by(&self, id: DeliveryId) -> Option<DeliveryId> {
         let (event, member) = self.find(id)?;
         let undone = |other: &&Told| other.facts.restates(&event.facts) || other.facts.undoes(&event.facts);
         let later = self.events.iter().filter(|other| other.id > event.id).filter(undone);
-        let arrived = |m: &&Member| m.postback == member.postback && m.is(StateKind::Delivered);
-        later.flat_map(|other| &other.members).find(arrived).map(|other| other.id)
+        let out = |m: &&Member| m.postback == member.postback && m.is_out();
+        later.flat_map(|other| &other.members).find(out).map(|other| other.id)
     }
 
     fn event(&self, id: EventId) -> Option<&Told> {

@@ -335,7 +335,8 @@ fn what_was_told_since_would_be_undone_by_sending_the_older_again() {
     let overtaken = |second| story(second).0.overtaken_by(id(1));
     assert_eq!(overtaken(event(2, "t").stands(&delivered(), 1)), Some(id(2)));
     assert_eq!(overtaken(event(2, "r").undoing("t").stands(&delivered(), 1)), Some(id(2)));
-    assert_eq!(overtaken(event(2, "t").stands(&scheduled(), 1)), None);
+    assert_eq!(overtaken(event(2, "t").stands(&scheduled(), 1)), Some(id(2)), "it is on its way");
+    assert_eq!(overtaken(event(2, "t").stands(&State::Waiting, 0)), None);
     assert_eq!(overtaken(event(2, "t").kind("deposit").stands(&delivered(), 1)), None);
     assert_eq!(overtaken(event(2, "t").to(2).stands(&delivered(), 1)), None);
 }

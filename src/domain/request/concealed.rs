@@ -80,10 +80,18 @@ impl fmt::Debug for Mask {
     }
 }
 
+/// Bytes searched for each byte that may be kept.
+const SEARCHED_FOR_EACH_KEPT: usize = 4;
+
 impl Mask {
     /// Masks a text, to a little more than so many bytes: whoever cuts it must cut behind this.
     pub fn over(&self, text: &str, most_bytes: usize) -> String {
         String::from_utf8_lossy(&self.over_start(text.as_bytes(), most_bytes, true)).into_owned()
+    }
+
+    /// Whether a text is longer than what is searched of it, and its end therefore not kept.
+    pub fn searches_less_than(&self, text: &[u8], most_bytes: usize) -> bool {
+        text.len() > SEARCHED_FOR_EACH_KEPT * most_bytes
     }
 
     /// Masks bytes in the same way.
@@ -92,7 +100,8 @@ impl Mask {
     pub fn over_start(&self, text: &[u8], most_bytes: usize, is_whole: bool) -> Vec<u8> {
         let mut masked = Vec::with_capacity(text.len().min(most_bytes));
         let mut hidden_to = 0;
-        for (at, byte) in text.iter().enumerate() {
+        // A text of nothing but values keeps few bytes of many: what is searched has a bound of its own.
+        for (at, byte) in text.iter().enumerate().take(SEARCHED_FOR_EACH_KEPT * most_bytes) {
             if let Some(end) = self.found(text, at, is_whole) {
                 if at >= hidden_to {
                     masked.extend_from_slice(MASK.as_bytes());

@@ -142,7 +142,17 @@ async fn orders_are_listed_the_newest_first(story: Story) {
     assert_eq!(given[0].to_string().parse(), Ok(given[0]));
 }
 
+async fn an_order_too_large_to_write_down_is_refused_and_harms_nobody(story: Story) {
+    let ids = story.dead(1).await;
+    let large = BulkRecord { filter: "x".repeat(64 * 1024), ..record(Verb::Discard) };
+    let refused = story.outbox().give(large, &[Target::Delivery(ids[0])]).await;
+    assert!(matches!(refused, Err(OutboxError::Encode(_))), "{refused:?}");
+    story.accept(event("later", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
+    assert_eq!(story.outbox().reader().bulks(None, 10), []);
+}
+
 contract!(
+    an_order_too_large_to_write_down_is_refused_and_harms_nobody,
     each_target_is_done_once_across_a_restart,
     what_cannot_be_done_is_told_with_its_reason,
     a_delivery_in_flight_has_another_turn,

@@ -82,6 +82,7 @@ impl Told {
                     "replay" => Order::Replay { force: false },
                     "release" => Order::Release,
                     "cancel" => Order::Cancel,
+                    "discard" => Order::Discard,
                     "hold" => Order::Hold,
                     "confirm" => Order::ConfirmDelivered,
                     other => panic!("{other:?} is no step"),

@@ -227,7 +227,50 @@ async fn a_damaged_record_stops_nobody_but_its_own_group(story: Story) {
     assert_eq!(story.state(late), (StateKind::Held, Some("group_damaged")));
 }
 
+/// The dispatcher may lease between the writing of a group and its end.
+async fn a_lease_taken_before_its_group_was_moved_settles_in_the_new_one(story: Story) {
+    let send = OrderPolicy { original_unknown: OriginalUnknown::Send, ..OrderPolicy::default() };
+    let undone = story.accept(reversal("rr1", "r1"), to(&["a"], send)).await;
+    let early = story.outbox().begin(undone).unwrap().leased().unwrap();
+    let reversed = story.accept(reversal("r1", "t1"), to(&["a"], send)).await;
+    let original = story.accept(event("t1", "ftd", Status::Approved), to(&["a"], send)).await;
+    assert_eq!(story.kinds(&[reversed, original]), [StateKind::Waiting, StateKind::Waiting]);
+    story.settle(early, DELIVERED).await;
+    assert_eq!(story.kinds(&[reversed, original]), [StateKind::Waiting, StateKind::Scheduled]);
+    story.send(original, DELIVERED).await;
+    assert_eq!(story.state(reversed).0, StateKind::Scheduled);
+}
+
+async fn what_is_planned_late_does_not_undo_what_was_told_since(story: Story) {
+    let plan = || to(&["a"], OrderPolicy::default());
+    let Ingested::Accepted(kept) = story.ingest(event("t1", "ftd", Status::Pending), Vec::new()).await else {
+        panic!()
+    };
+    let approved = story.accept(event("t1", "ftd", Status::Approved), plan()).await;
+    story.send(approved, DELIVERED).await;
+    let late = story.outbox().plan_unrouted(kept.event_id, plan()).await.unwrap().unwrap().deliveries[0];
+    assert_eq!(story.state(late), (StateKind::Held, Some("overtaken")));
+    assert_eq!(story.order(late, Order::Release).await, Ok(StateKind::Scheduled), "a person may mean it");
+}
+
+async fn a_reversal_without_a_transaction_follows_the_original_that_it_names(story: Story) {
+    let plan = || to(&["a"], OrderPolicy::default());
+    let original = story.accept(event("t1", "ftd", Status::Approved), plan()).await;
+    let by_click = Event {
+        transaction_id: TransactionId::of_click(&"undone".parse().unwrap(), &"c-1".parse().unwrap()),
+        transaction_given: false,
+        ..reversal("unused", "t1")
+    };
+    let reversed = story.accept(by_click, plan()).await;
+    assert_eq!(story.state(reversed).0, StateKind::Waiting);
+    story.send(original, DELIVERED).await;
+    assert_eq!(story.state(reversed).0, StateKind::Scheduled);
+}
+
 contract!(
+    a_lease_taken_before_its_group_was_moved_settles_in_the_new_one,
+    what_is_planned_late_does_not_undo_what_was_told_since,
+    a_reversal_without_a_transaction_follows_the_original_that_it_names,
     later_events_of_a_transaction_wait_their_turn,
     a_reversal_follows_its_original_and_a_dead_one_holds_it,
     a_reversal_by_another_postback_waits_as_well,

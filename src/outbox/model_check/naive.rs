@@ -329,7 +329,11 @@ impl Model {
         if reversed.is_empty() && policy.original_unknown == OriginalUnknown::Hold {
             return Decision::Hold(HoldReason::OriginalUnknown);
         }
-        let dead = own.iter().any(|at| matches!(self.delivery(*at).state, State::Dead { .. }));
+        let dead = own.iter().any(|at| match self.delivery(*at).state {
+            State::Dead { .. } => true,
+            State::Cancelled { reason } => reason != CancelReason::ReversedUnsent,
+            _ => false,
+        });
         let arrived = own.iter().any(|at| matches!(self.delivery(*at).state, State::Delivered { .. }));
         let anyway =
             policy.original_dead == OriginalDead::Send || policy.original_unsettled == OriginalUnsettled::SendBoth;
@@ -352,7 +356,9 @@ impl Model {
     }
 
     fn newer(&self, me: At) -> Option<usize> {
-        let newer = |at: &At| at.0 > me.0 && self.restated(at.0, me.0) && self.target(*at) == self.target(me);
+        let cancelled = |at: &At| matches!(self.delivery(*at).state, State::Cancelled { .. });
+        let newer =
+            |at: &At| at.0 > me.0 && self.restated(at.0, me.0) && self.target(*at) == self.target(me) && !cancelled(at);
         self.all().into_iter().filter(newer).map(|at| at.0).max()
     }
 
@@ -361,7 +367,11 @@ impl Model {
             at.0 > me.0
                 && self.target(at) == self.target(me)
                 && (self.restated(at.0, me.0) || self.undoes(at.0, me.0))
-                && matches!(self.delivery(at).state, State::Delivered { .. })
+                && match self.delivery(at).state {
+                    State::Delivered { .. } | State::Scheduled { .. } => true,
+                    State::Held { .. } => self.delivery(at).made > 0,
+                    _ => false,
+                }
         })
     }
 

@@ -44,8 +44,11 @@ impl Writer<'_> {
             ids = current.flat_map(|id| id.as_u64().to_be_bytes()).collect();
         }
         let id = self.last_event.next(now);
-        let (root, related) =
-            if event.transaction_given { self.resolve_root(event)? } else { self.root_of_click(id, request, now)? };
+        let (root, related) = if event.transaction_given || event.reverses.is_some() {
+            self.resolve_root(event)?
+        } else {
+            self.root_of_click(id, request, now)?
+        };
         if related.events.len() >= MAX_GROUP_EVENTS {
             return Err(OutboxError::GroupFull { transaction: root, most: MAX_GROUP_EVENTS });
         }
@@ -154,6 +157,7 @@ impl Writer<'_> {
             }
         }
         let state = match group.gate(id) {
+            Gate::Open if group.overtaken_by(id).is_some() => State::Held { reason: HoldReason::Overtaken },
             Gate::Open => State::Scheduled { due: now },
             Gate::Hold(reason) => State::Held { reason },
             Gate::CancelBoth(originals) if self.claim_all(&originals) => {

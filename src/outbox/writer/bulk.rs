@@ -12,7 +12,7 @@ use crate::outbox::model::{OrderRefused, OutboxError};
 
 impl Writer<'_> {
     /// Begins to write a bulk order down; its targets follow.
-    pub(crate) fn give(&mut self, record: BulkRecord, now: Timestamp) -> BulkId {
+    pub(crate) fn give(&mut self, record: BulkRecord, now: Timestamp) -> Result<BulkId, OutboxError> {
         let micros = u64::try_from(now.as_microsecond()).unwrap_or(0);
         let last = {
             let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
@@ -20,32 +20,50 @@ impl Writer<'_> {
             known.into_iter().chain(self.bulks.keys().next_back().copied()).max()
         };
         let id = BulkId::from_u64(micros.max(last.map_or(0, |id| id.as_u64() + 1)));
-        self.set_bulk(id, record);
-        id
+        self.set_bulk(id, record)?;
+        Ok(id)
     }
 
     /// Writes down targets of an order that is being named.
-    pub(crate) fn name_targets(&mut self, id: BulkId, targets: &[Target]) {
+    pub(crate) fn name_targets(&mut self, id: BulkId, targets: &[Target]) -> Result<(), OutboxError> {
         if let Some(mut record) = self.bulk(id).filter(|record| record.state == BulkState::Naming) {
             for target in targets {
                 self.write(keys::target(id, target.stored()), Some(Vec::new()));
             }
             record.matched += targets.len() as u64;
-            self.set_bulk(id, record);
+            self.set_bulk(id, record)?;
         }
+        Ok(())
+    }
+
+    /// Lets an order run whose targets are all written down.
+    pub(crate) fn begin_bulk(&mut self, id: BulkId) -> Result<(), OutboxError> {
+        if let Some(mut record) = self.bulk(id).filter(|record| record.state == BulkState::Naming) {
+            record.state = BulkState::Running;
+            self.set_bulk(id, record)?;
+        }
+        Ok(())
     }
 
     /// Changes the state of an order.
-    pub(crate) fn change_bulk(&mut self, id: BulkId, state: BulkState, by: &str, now: Timestamp) -> BulkChanged {
-        let Some(mut record) = self.bulk(id) else { return BulkChanged::NotFound };
+    pub(crate) fn change_bulk(
+        &mut self,
+        id: BulkId,
+        state: BulkState,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<BulkChanged, OutboxError> {
+        // One that is being named is nobody's to change yet.
+        let known = self.bulk(id).filter(|record| record.state != BulkState::Naming);
+        let Some(mut record) = known else { return Ok(BulkChanged::NotFound) };
         if !record.state.is_open() {
-            return BulkChanged::Ended(record.state);
+            return Ok(BulkChanged::Ended(record.state));
         }
         record.state = state;
         record.changed_at = now;
         by.clone_into(&mut record.changed_by);
-        self.set_bulk(id, record.clone());
-        BulkChanged::Changed(id, Box::new(record))
+        self.set_bulk(id, record.clone())?;
+        Ok(BulkChanged::Changed(id, Box::new(record)))
     }
 
     /// Carries an order out for one target, and crosses that out, in one go.
@@ -71,19 +89,23 @@ impl Writer<'_> {
             Some(why) => record.refuse(target, &why),
         }
         self.write(key, None);
-        self.set_bulk(id, record);
+        self.set_bulk(id, record)?;
         Ok(Stepped::Done)
     }
 
-    /// Forgets an order that was never answered for: the process died while it was being named.
-    pub(crate) fn forget_bulk(&mut self, id: BulkId) -> Result<(), OutboxError> {
-        for pair in self.engine.scan(std::ops::Bound::Included(keys::targets(id)), keys::prefix_end(&keys::targets(id)))
-        {
-            let (key, _) = pair?;
-            self.overlay.insert(key, None);
+    /// Forgets an order with what was not done of it: some targets at a time, the order itself last.
+    pub(crate) fn forget_bulk(&mut self, id: BulkId, most: usize) -> Result<(), OutboxError> {
+        let prefix = keys::targets(id);
+        let pairs = self.engine.scan(std::ops::Bound::Included(prefix.clone()), keys::prefix_end(&prefix));
+        let some = pairs.take(most).map(|pair| Ok(pair?.0)).collect::<Result<Vec<_>, OutboxError>>()?;
+        let all = some.len() < most;
+        for key in some {
+            self.write(key, None);
         }
-        self.overlay.insert(keys::bulk(id), None);
-        self.mirror.write().unwrap_or_else(PoisonError::into_inner).bulks.remove(&id);
+        if all {
+            self.write(keys::bulk(id), None);
+            self.mirror.write().unwrap_or_else(PoisonError::into_inner).bulks.remove(&id);
+        }
         Ok(())
     }
 
@@ -92,8 +114,10 @@ impl Writer<'_> {
         self.bulks.get(&id).cloned().or_else(mirror)
     }
 
-    fn set_bulk(&mut self, id: BulkId, record: BulkRecord) {
+    fn set_bulk(&mut self, id: BulkId, record: BulkRecord) -> Result<(), OutboxError> {
+        self.put(keys::bulk(id), &record)?;
         let previous = self.bulks.insert(id, record);
         self.undo_bulks.push((id, previous));
+        Ok(())
     }
 }

@@ -104,6 +104,10 @@ impl Writer<'_> {
         let ordinals = 0..u16::try_from(record.plan.len()).unwrap_or(u16::MAX);
         let deliveries: Vec<DeliveryId> = ordinals.map(|ordinal| DeliveryId { event: id, ordinal }).collect();
         let old: Vec<_> = deliveries.iter().map(|id| self.group_of(*id, record)).collect();
+        let before = record.root().clone();
+        if before != record.event.transaction_id && record.event.reverses.as_ref() != Some(&before) {
+            self.write(keys::membership(&before, &record.event.affiliate_id, id), None);
+        }
         record.root = (*root != record.event.transaction_id).then(|| root.clone());
         if record.root.is_some() {
             let key = keys::membership(root, &record.event.affiliate_id, id);
@@ -116,11 +120,6 @@ impl Writer<'_> {
                 self.write(keys::waiting(old.hash(), id), None);
                 self.write(keys::waiting(new.hash(), id), Some(Vec::new()));
             }
-            if self.claims.holds(id) {
-                self.moved.insert(id, new)
-            } else {
-                self.moved.remove(&id)
-            };
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ mod settle;
 
 pub(crate) use groups::GroupKey;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use jiff::Timestamp;
@@ -55,8 +55,6 @@ pub(crate) struct Writer<'a> {
     flags: BTreeMap<PostbackNo, Option<Flag>>,
     bulks: BTreeMap<BulkId, BulkRecord>,
     undo_bulks: Vec<(BulkId, Option<BulkRecord>)>,
-    /// Deliveries in flight whose group has joined another since they were leased.
-    moved: HashMap<DeliveryId, GroupKey>,
 }
 
 /// A key with what the overlay held for it before, if anything.
@@ -88,7 +86,6 @@ impl<'a> Writer<'a> {
             flags: BTreeMap::new(),
             bulks: BTreeMap::new(),
             undo_bulks: Vec::new(),
-            moved: HashMap::new(),
         }
     }
 
@@ -163,7 +160,6 @@ impl<'a> Writer<'a> {
             };
         }
         for (id, record) in std::mem::take(&mut self.bulks) {
-            self.put(keys::bulk(id), &record)?;
             self.mirror.write().unwrap_or_else(PoisonError::into_inner).bulks.insert(id, record);
         }
         for (number, flag) in std::mem::take(&mut self.flags) {

@@ -44,12 +44,20 @@ impl Writer<'_> {
         let order = OrderRecord { order: order.kind(), by, reason, bulk };
         self.put(keys::history(id, next), &HistoryEntry { at, cause: Cause::Ordered(order), delivery: after.clone() })?;
         self.follow(&key, at)?;
-        Ok(Ok(after))
+        // What follows may concern the delivery itself.
+        let (_, stands) = self.view().standing(id, &record)?.unwrap_or((next, after));
+        Ok(Ok(stands))
     }
 
     /// Holds a scheduled delivery whose postback is no longer configured.
     pub(crate) fn hold_unconfigured(&mut self, id: DeliveryId, now: Timestamp) -> Result<(), OutboxError> {
-        self.change(id, Change::Hold(HoldReason::Unconfigured), Cause::HeldByRule, now).map(drop)
+        if self.change(id, Change::Hold(HoldReason::Unconfigured), Cause::HeldByRule, now)?.is_some()
+            && let Some(record) = self.view().event(id.event)?
+            && let Some((_, key)) = self.group_of(id, &record)
+        {
+            self.follow(&key, now)?;
+        }
+        Ok(())
     }
 
     /// Pauses a postback, or resumes it.

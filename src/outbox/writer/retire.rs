@@ -104,24 +104,22 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Deletes ended bulk orders that were given before a time.
-    pub(crate) fn retire_bulks(&mut self, before: Timestamp) {
-        let old: Vec<BulkId> = {
+    /// Deletes an ended bulk order that was last changed before a time, or that is one too many.
+    pub(crate) fn retire_bulks(&mut self, before: Timestamp) -> Result<(), OutboxError> {
+        let old: Option<BulkId> = {
             let mirror = self.mirror.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let ended = mirror.bulks.iter().filter(|(_, record)| !record.state.is_open() && record.changed_at < before);
-            ended.map(|(id, _)| *id).take(MAX_BULKS_AT_ONCE).collect()
+            let too_many = mirror.bulks.len() > MAX_BULKS;
+            let mut ended = mirror.bulks.iter().filter(|(_, record)| !record.state.is_open());
+            ended.find(|(_, record)| too_many || record.changed_at < before).map(|(id, _)| *id)
         };
-        for id in old {
-            // What was not done of one that was stopped goes with it.
-            if self.forget_bulk(id).is_err() {
-                return;
-            }
-        }
+        old.map_or(Ok(()), |id| self.forget_bulk(id, TARGETS_AT_ONCE))
     }
 }
 
-/// Most bulk orders deleted in one go.
-const MAX_BULKS_AT_ONCE: usize = 16;
+/// Most bulk orders that are kept, the newest.
+const MAX_BULKS: usize = 1_000;
+/// Most targets of an order that was stopped that are deleted in one go.
+const TARGETS_AT_ONCE: usize = 4_096;
 
 fn deliveries(event: EventId, record: &EventRecord) -> impl Iterator<Item = DeliveryId> {
     let count = u16::try_from(record.plan.len()).unwrap_or(u16::MAX);

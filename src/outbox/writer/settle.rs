@@ -11,6 +11,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::record::{AttemptRecord, Cause, HistoryEntry};
 use crate::domain::timestamp::to_micros;
 use crate::outbox::keys;
+use crate::outbox::lease::Lease;
 use crate::outbox::model::{Flag, OutboxError, PostbackNo, Settlement};
 
 impl Writer<'_> {
@@ -20,7 +21,7 @@ impl Writer<'_> {
     pub(crate) fn settle(&mut self, settlement: Settlement) -> Result<Delivery, OutboxError> {
         let Settlement { lease, attempt, conclusion, at, pause } = settlement;
         let id = lease.id();
-        let key = self.moved.remove(&id).unwrap_or_else(|| lease.group().clone());
+        let key = self.group_now(id, &lease)?;
         let started = lease.before().apply(Change::Start { at: attempt.started_at });
         let after = started.and_then(|started| started.apply(Change::Settle(as_stored(conclusion))));
         let after = after.map_err(|error| OutboxError::Encode(format!("settling {id}: {error}")))?;
@@ -47,6 +48,15 @@ impl Writer<'_> {
         }
         self.effects.claims.push(lease.into_claim());
         Ok(after)
+    }
+
+    /// The group of a leased delivery as it is now: it may have joined another since.
+    fn group_now(&self, id: DeliveryId, lease: &Lease) -> Result<GroupKey, OutboxError> {
+        let known = match self.view().event(id.event) {
+            Err(OutboxError::Corrupt { .. }) => None,
+            record => record?.and_then(|record| self.group_of(id, &record)),
+        };
+        Ok(known.map_or_else(|| lease.group().clone(), |(_, key)| key))
     }
 
     /// Flags a postback whose receiver, or configuration, an attempt showed to be wrong; one that works is flagged no
