@@ -91,7 +91,7 @@ impl Mask {
 
     /// Whether a text is longer than what is searched of it, and its end therefore not kept.
     pub fn searches_less_than(&self, text: &[u8], most_bytes: usize) -> bool {
-        text.len() > SEARCHED_FOR_EACH_KEPT * most_bytes
+        text.len() > most_bytes.saturating_mul(SEARCHED_FOR_EACH_KEPT)
     }
 
     /// Masks bytes in the same way.
@@ -101,7 +101,7 @@ impl Mask {
         let mut masked = Vec::with_capacity(text.len().min(most_bytes));
         let mut hidden_to = 0;
         // A text of nothing but values keeps few bytes of many: what is searched has a bound of its own.
-        for (at, byte) in text.iter().enumerate().take(SEARCHED_FOR_EACH_KEPT * most_bytes) {
+        for (at, byte) in text.iter().enumerate().take(most_bytes.saturating_mul(SEARCHED_FOR_EACH_KEPT)) {
             if let Some(end) = self.found(text, at, is_whole) {
                 if at >= hidden_to {
                     masked.extend_from_slice(MASK.as_bytes());
