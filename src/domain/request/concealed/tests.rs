@@ -153,3 +153,12 @@ fn nothing_shows_when_it_is_printed() {
     assert_eq!(format!("{concealed:?} {:?}", concealed.clone()), "Concealed(1) Concealed(1)");
     assert!(!format!("{:?}", concealed.mask()).contains("canary"));
 }
+
+#[test]
+fn a_text_of_nothing_but_values_is_searched_no_further_than_its_bound() {
+    let mask = mask(&["abcdefgh"]);
+    let text = "abcdefgh".repeat(1_000);
+    let masked = mask.over(&text, 40);
+    assert_eq!(masked, "***".repeat(40 * 4 / 8));
+    assert!(mask.searches_less_than(text.as_bytes(), 40) && !mask.searches_less_than(b"abcdefgh", 40));
+}
