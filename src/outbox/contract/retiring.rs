@@ -89,7 +89,22 @@ async fn unrouted_events_and_ended_orders_go_with_the_dead(story: Story) {
     assert!(story.outbox().reader().bulk(bulk).is_none());
 }
 
+async fn ended_orders_go_also_where_no_event_has_to(story: Story) {
+    let mut given = Vec::new();
+    for _ in 0..3 {
+        given.push(story.outbox().give(bulk::record(Verb::Hold), &[]).await.unwrap());
+    }
+    for id in &given[..2] {
+        story.outbox().change_bulk(*id, BulkState::Stopped, "ops").await.unwrap();
+    }
+    story.pass(5 * DAY);
+    assert_eq!(story.retire().await, 0);
+    let kept: Vec<BulkId> = story.outbox().reader().bulks(None, 10).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(kept, given[2..], "one that is open is kept");
+}
+
 contract!(
+    ended_orders_go_also_where_no_event_has_to,
     what_is_delivered_goes_after_its_time_and_leaves_nothing_behind,
     what_is_open_is_kept_however_old,
     a_transaction_goes_as_a_whole,

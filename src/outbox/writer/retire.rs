@@ -104,20 +104,31 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Deletes an ended bulk order that was last changed before a time, or that is one too many.
+    /// Deletes ended bulk orders that were last changed before a time, or that are too many.
     pub(crate) fn retire_bulks(&mut self, before: Timestamp) -> Result<(), OutboxError> {
-        let old: Option<BulkId> = {
-            let mirror = self.mirror.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let too_many = mirror.bulks.len() > MAX_BULKS;
-            let mut ended = mirror.bulks.iter().filter(|(_, record)| !record.state.is_open());
-            ended.find(|(_, record)| too_many || record.changed_at < before).map(|(id, _)| *id)
-        };
-        old.map_or(Ok(()), |id| self.forget_bulk(id, TARGETS_AT_ONCE))
+        for _ in 0..BULKS_AT_ONCE {
+            let Some(id) = self.old_bulk(before) else { break };
+            self.forget_bulk(id, TARGETS_AT_ONCE)?;
+            if self.old_bulk(before) == Some(id) {
+                // It was stopped with much left of it: the rest goes with the next commit.
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn old_bulk(&self, before: Timestamp) -> Option<BulkId> {
+        let mirror = self.mirror.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let too_many = mirror.bulks.len() > MAX_BULKS;
+        let mut ended = mirror.bulks.iter().filter(|(_, record)| !record.state.is_open());
+        ended.find(|(_, record)| too_many || record.changed_at < before).map(|(id, _)| *id)
     }
 }
 
 /// Most bulk orders that are kept, the newest.
 const MAX_BULKS: usize = 1_000;
+/// Most of them that are deleted in one commit.
+const BULKS_AT_ONCE: usize = 64;
 /// Most targets of an order that was stopped that are deleted in one go.
 const TARGETS_AT_ONCE: usize = 4_096;
 
