@@ -20,6 +20,7 @@ mod model;
 mod read;
 pub mod retention;
 mod sled;
+mod view;
 mod writer;
 
 pub use arrivals::{Arrivals, Due, SendClass};

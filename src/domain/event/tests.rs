@@ -1,3 +1,5 @@
+//! Events as they are handed in: what is kept, and every fault at once.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

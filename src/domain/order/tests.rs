@@ -1,3 +1,5 @@
+//! Order groups told as stories: who may go out, and what follows from what.
+
 use jiff::Timestamp;
 
 use super::*;

@@ -37,6 +37,7 @@ mod body;
 mod concealed;
 mod echo;
 mod explain;
+mod headers;
 mod lint;
 mod parameter;
 mod url;
@@ -56,9 +57,11 @@ use sha2::{Digest, Sha256};
 use self::url::UrlTemplate;
 use super::nearest::nearest;
 use super::signature::{Placement, SignatureScheme, Unsigned};
-use super::template::encode::{self, Place};
+use super::template::encode::Place;
 use super::template::{Delimiters, Environment, Expression, Scope, Secrets, Syntax, Template, View};
 use body::BodyTemplate;
+pub(crate) use headers::header_name_problem;
+use headers::{HeaderTemplate, compile_headers, with_usual};
 use parameter::{Fate, fate};
 
 /// Most bytes of a rendered URL.
@@ -72,20 +75,6 @@ pub const MAX_HEADERS: usize = 64;
 
 /// The methods that a postback may use.
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
-
-/// Headers that belong to the connection, not to the template.
-const RESERVED_HEADERS: [&str; 10] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// A request as the configuration describes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,14 +156,6 @@ pub struct RequestTemplate {
     lints: Vec<RequestFault>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-struct HeaderTemplate {
-    /// In lower case, as it is sent.
-    name: String,
-    value: Template,
-    on_empty: Option<OnEmpty>,
-}
-
 /// A request ready to be sent, and its record.
 ///
 /// Shows only the record when printed.
@@ -223,14 +204,6 @@ struct Draft {
     url: String,
     headers: Vec<(String, String)>,
     body: String,
-}
-
-/// The headers with those that every request carries: said here, so that they are on record, too.
-fn with_usual(given: &[(String, String)]) -> Vec<(String, String)> {
-    let usual = [("accept", "*/*"), ("user-agent", concat!("postbackd/", env!("CARGO_PKG_VERSION")))];
-    let missing =
-        usual.into_iter().filter(|(name, _)| !given.iter().any(|(found, _)| found.eq_ignore_ascii_case(name)));
-    given.iter().cloned().chain(missing.map(|(name, value)| (name.to_owned(), value.to_owned()))).collect()
 }
 
 impl RequestTemplate {
@@ -431,51 +404,6 @@ fn check_method(source: &RequestSource) -> Vec<RequestFault> {
         faults.push(RequestFault::new("body", "a GET request has no body; use POST, or put the values into the url"));
     }
     faults
-}
-
-fn compile_headers(
-    source: &[(String, String)],
-    syntax: &Syntax,
-    faults: &mut Vec<RequestFault>,
-) -> Vec<HeaderTemplate> {
-    if source.len() > MAX_HEADERS {
-        faults.push(RequestFault::new("headers", format!("has {} headers, at most {MAX_HEADERS}", source.len())));
-    }
-    let mut headers: Vec<HeaderTemplate> = Vec::new();
-    for (name, text) in source {
-        let key = format!("headers.{name}");
-        if let Some(problem) = header_name_problem(name) {
-            faults.push(RequestFault::new(&key, problem));
-        }
-        let lower = name.to_ascii_lowercase();
-        if headers.iter().any(|header| header.name == lower) {
-            faults.push(RequestFault::new(&key, "is there twice"));
-        }
-        let Some(value) = body::compile(&key, text, syntax, faults) else { continue };
-        if text.chars().any(char::is_control) {
-            faults.push(RequestFault::new(&key, "holds a control character, which a header must not carry"));
-        }
-        faults.extend(body::other_style(&key, &value, syntax.delimiters));
-        let in_header = |text: &str| {
-            let mut out = String::new();
-            // What cannot be written has been reported above.
-            let _ = encode::push(text, Place::Header, false, &mut out);
-            out
-        };
-        headers.push(HeaderTemplate { name: lower, value: value.with_literals(in_header), on_empty: None });
-    }
-    headers
-}
-
-/// What is wrong with a header's name; RFC 9110, section 5.1.
-pub(crate) fn header_name_problem(name: &str) -> Option<&'static str> {
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if name.is_empty() || name.len() > 128 || !name.bytes().all(token) {
-        return Some("is not a header's name: letters, digits and \"-\"");
-    }
-    RESERVED_HEADERS
-        .contains(&name.to_ascii_lowercase().as_str())
-        .then_some("belongs to the connection and is set when the request is sent; remove it")
 }
 
 fn check_bounds(draft: &Draft) -> Result<(), RenderError> {

@@ -13,7 +13,7 @@ use crate::outbox::keys;
 use crate::outbox::model::{
     AcceptRequest, Accepted, Conflict, EventRecord, Ingested, OutboxError, PlanEntry, PlannedDelivery,
 };
-use crate::outbox::read::{MAX_GROUP_EVENTS, event_ids};
+use crate::outbox::view::{MAX_GROUP_EVENTS, event_ids};
 
 /// An event on its way in, with what is known of its order group.
 struct Incoming<'r> {

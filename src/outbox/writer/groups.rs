@@ -10,8 +10,8 @@ use crate::domain::order::{Facts, Group, Member, Told};
 use crate::domain::record::Cause;
 use crate::outbox::keys::{self, GroupHash};
 use crate::outbox::model::{AcceptRequest, EventRecord, OutboxError, PostbackNo};
-use crate::outbox::read::MAX_GROUP_EVENTS;
-pub(super) use crate::outbox::read::Related;
+use crate::outbox::view::MAX_GROUP_EVENTS;
+pub(super) use crate::outbox::view::Related;
 
 /// The order group of some deliveries: one affiliate, the event's owner, one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use crate::domain::id::{BulkId, DeliveryId, EventId};
 use crate::domain::retention::RetentionPolicy;
 use crate::outbox::keys;
 use crate::outbox::model::{EventRecord, OutboxError};
-use crate::outbox::read::event_ids;
+use crate::outbox::view::event_ids;
 
 impl Writer<'_> {
     /// Deletes events, with all of their order groups, where none of a group need be kept any longer. Returns how many.
