@@ -1,5 +1,6 @@
 //! `run`: the daemon.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::configuration;
@@ -21,9 +22,20 @@ pub async fn run(config: &Path) -> Result<(), Failure> {
         tracing::warn!(%warning, "configuration.doubtful");
     }
     app::run(loaded.settings, config).await.map_err(|error| {
-        let next = "see the log above; postbackd check tells what is wrong with the configuration";
+        let next = advice(&error);
         Failure::new(Exit::Error, "the daemon ended", chain(&error), next)
     })
+}
+
+/// What to do about an error that ends the daemon.
+fn advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut kinds = causes.filter_map(|error| error.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    if kinds.any(|kind| kind == ErrorKind::StorageFull) {
+        "make room on the outbox's disk, then start again: nothing that was acknowledged is lost"
+    } else {
+        "see the log above; postbackd check tells what is wrong with the configuration"
+    }
 }
 
 /// An error with its causes.

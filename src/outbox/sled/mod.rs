@@ -5,6 +5,8 @@
 //! the directories that name them. Values stay far below sled's blob threshold, so that nothing durable
 //! ever lives in a file of its own.
 
+mod snapshot;
+
 use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
@@ -38,6 +40,7 @@ impl SledEngine {
         make_private_directory(path).map_err(|e| failed(e.into()))?;
         let data = path.join("sled");
         make_private_directory(&data).map_err(|e| failed(e.into()))?;
+        snapshot::discard_torn(&data).map_err(|e| failed(e.into()))?;
         let config = ::sled::Config::new()
             .path(&data)
             .cache_capacity(cache_bytes)
@@ -45,9 +48,9 @@ impl SledEngine {
             .flush_every_ms(None)
             .mode(::sled::Mode::HighThroughput);
         let db = open_unlocked(&config).map_err(|error| {
-            if is_locked(&error) { EngineError::InUse { path: path.into() } } else { failed(error.into()) }
+            if is_locked(&error) { EngineError::InUse { path: path.into() } } else { failed(cause(error)) }
         })?;
-        db.flush().map_err(|e| failed(e.into()))?;
+        db.flush().map_err(|e| failed(cause(e)))?;
         sync_creation(&data).map_err(|e| failed(e.into()))?;
         let file = File::open(data.join("db")).map_err(|e| failed(e.into()))?;
         Ok(Self { db, file })
@@ -64,6 +67,14 @@ fn open_unlocked(config: &::sled::Config) -> ::sled::Result<::sled::Db> {
         }
     }
     config.open()
+}
+
+/// What the system said, where it is sled's only cause: whoever advises tells a full disk from a damaged one.
+fn cause(error: ::sled::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    match error {
+        ::sled::Error::Io(io) => io.into(),
+        other => other.into(),
+    }
 }
 
 fn is_locked(error: &::sled::Error) -> bool {
@@ -95,7 +106,7 @@ fn sync_creation(data: &Path) -> io::Result<()> {
 
 impl Engine for SledEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        let value = self.db.get(key).map_err(|e| EngineError::Read(e.into()))?;
+        let value = self.db.get(key).map_err(|e| EngineError::Read(cause(e)))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
@@ -115,19 +126,19 @@ impl Engine for SledEngine {
                 None => writes.remove(key),
             }
         }
-        self.db.apply_batch(writes).map_err(|e| EngineError::Write(e.into()))
+        self.db.apply_batch(writes).map_err(|e| EngineError::Write(cause(e)))
     }
 
     fn sync(&self) -> Result<(), EngineError> {
-        self.db.flush().map_err(|e| EngineError::Sync(e.into()))?;
+        self.db.flush().map_err(|e| EngineError::Sync(cause(e)))?;
         self.file.sync_data().map_err(|e| EngineError::Sync(e.into()))
     }
 
     fn disk_bytes(&self) -> Result<u64, EngineError> {
-        self.db.size_on_disk().map_err(|e| EngineError::Read(e.into()))
+        self.db.size_on_disk().map_err(|e| EngineError::Read(cause(e)))
     }
 }
 
 fn pair(found: ::sled::Result<(::sled::IVec, ::sled::IVec)>) -> Result<(Vec<u8>, Vec<u8>), EngineError> {
-    found.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(|e| EngineError::Read(e.into()))
+    found.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(|e| EngineError::Read(cause(e)))
 }
