@@ -22,6 +22,7 @@ use super::model::{
     Settlement,
 };
 use super::read::{Mirror, Reader, SharedMirror};
+use super::tally::{self, Stored};
 use super::writer::Writer;
 use super::{codec, keys};
 use crate::domain::delivery::{Delivery, State};
@@ -395,8 +396,9 @@ fn check_format(engine: &dyn Engine) -> Result<(), OutboxError> {
             found => Err(OutboxError::Format { found, known: FORMAT }),
         },
         None => {
-            let value = codec::encode(&key, &FORMAT)?;
-            engine.apply(Batch { writes: vec![(key, Some(value))] })?;
+            let stored = keys::meta(tally::STORED);
+            let values = (codec::encode(&key, &FORMAT)?, codec::encode(&stored, &Stored::default())?);
+            engine.apply(Batch { writes: vec![(key, Some(values.0)), (stored, Some(values.1))] })?;
             Ok(engine.sync()?)
         }
     }
@@ -444,6 +446,7 @@ pub(super) fn load_mirror(engine: &dyn Engine) -> Result<Mirror, OutboxError> {
     if let Some(bytes) = engine.get(&key)? {
         mirror.totals = codec::decode(&key, &bytes)?;
     }
+    (mirror.tallies, mirror.stored) = tally::load(engine)?;
     Ok(mirror)
 }
 
@@ -451,6 +454,24 @@ pub(super) fn last_event(engine: &dyn Engine) -> Result<EventId, OutboxError> {
     let prefix = keys::space(keys::EVENTS);
     let last = engine.scan_back(Bound::Included(prefix.clone()), keys::prefix_end(&prefix)).next().transpose()?;
     Ok(last.and_then(|(key, _)| keys::parse_event(&key)).unwrap_or(EventId::MIN))
+}
+
+/// The tallies of a store from before there were any, to be written once; groups write only those that they change.
+fn unwritten_tallies(engine: &dyn Engine, mirror: &SharedMirror) -> Result<Option<Batch>, OutboxError> {
+    let stored = keys::meta(tally::STORED);
+    if engine.get(&stored)?.is_some() {
+        return Ok(None);
+    }
+    let mirror = mirror.read().unwrap_or_else(PoisonError::into_inner);
+    let mut writes = Vec::with_capacity(mirror.tallies.len() + 1);
+    for (number, tally) in &mirror.tallies {
+        let key = keys::tally(*number);
+        let value = codec::encode(&key, tally)?;
+        writes.push((key, Some(value)));
+    }
+    let value = codec::encode(&stored, &mirror.stored)?;
+    writes.push((stored, Some(value)));
+    Ok(Some(Batch { writes }))
 }
 
 /// Holds what was being sent, when the daemon died, to receivers that do not recognise duplicates, and forgets bulk
@@ -461,6 +482,10 @@ pub(super) fn recover(
     claims: &Claims,
     now: Timestamp,
 ) -> Result<(), OutboxError> {
+    if let Some(batch) = unwritten_tallies(engine, mirror)? {
+        engine.apply(batch)?;
+        engine.sync()?;
+    }
     let prefix = keys::space(keys::INTENTS);
     let intents = engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix));
     let intents = intents.collect::<Result<Vec<_>, _>>()?;

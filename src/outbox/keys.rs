@@ -14,11 +14,12 @@
 //! | `u` | event | nothing: unrouted events |
 //! | `p` | postback's full name | its number |
 //! | `n` | postback | counts by state |
+//! | `a` | postback | its tally: dead letters by reason, money |
 //! | `z` | postback | who paused it and why |
 //! | `f` | postback | since when it is misconfigured |
 //! | `o` | bulk order | the order, and how far it is |
 //! | `t` | bulk order, delivery | nothing: what is still to be done |
-//! | `m` | name | format version, totals |
+//! | `m` | name | format version, totals, what is stored |
 //!
 //! Numbers are big-endian, so that the order of bytes is their order.
 
@@ -40,6 +41,7 @@ pub(crate) const INTENTS: u8 = b'i';
 pub(crate) const UNROUTED: u8 = b'u';
 pub(crate) const POSTBACKS: u8 = b'p';
 pub(crate) const COUNTS: u8 = b'n';
+pub(crate) const TALLIES: u8 = b'a';
 pub(crate) const PAUSES: u8 = b'z';
 pub(crate) const FLAGS: u8 = b'f';
 pub(crate) const BULKS: u8 = b'o';
@@ -218,6 +220,10 @@ pub(crate) fn counts(postback: PostbackNo) -> Vec<u8> {
     join(COUNTS, &[&postback.to_be_bytes()])
 }
 
+pub(crate) fn tally(postback: PostbackNo) -> Vec<u8> {
+    join(TALLIES, &[&postback.to_be_bytes()])
+}
+
 pub(crate) fn bulk(id: BulkId) -> Vec<u8> {
     join(BULKS, &[&id.as_u64().to_be_bytes()])
 }
@@ -244,7 +250,7 @@ pub(crate) fn pause(postback: PostbackNo) -> Vec<u8> {
     join(PAUSES, &[&postback.to_be_bytes()])
 }
 
-/// The postback's number in a key of [`counts`], [`pause`] or [`flag`].
+/// The postback's number in a key of [`counts`], [`tally`], [`pause`] or [`flag`].
 pub(crate) fn parse_number(key: &[u8]) -> Option<PostbackNo> {
     Some(PostbackNo::from_be_bytes(key.get(1..5)?.try_into().ok()?))
 }
@@ -263,7 +269,7 @@ pub(crate) fn parse_click(key: &[u8]) -> Option<EventId> {
     Some(EventId::from_u64(u64::from_be_bytes(key.get(9..17)?.try_into().ok()?)))
 }
 
-/// The delivery at the end of a key of [`held`], [`dead`], [`waiting`] or [`intent`].
+/// The delivery at the end of a key of [`scheduled`], [`held`], [`dead`], [`waiting`] or [`intent`].
 pub(crate) fn parse_last_delivery(key: &[u8]) -> Option<DeliveryId> {
     parse_delivery(key.get(key.len().checked_sub(10)?..)?)
 }

@@ -20,6 +20,7 @@ mod model;
 mod read;
 pub mod retention;
 mod sled;
+mod tally;
 mod view;
 mod writer;
 
@@ -36,6 +37,7 @@ pub use model::{
 };
 pub use read::{Reader, Scan, Walk};
 pub use sled::SledEngine;
+pub use tally::{Money, Tally};
 
 #[cfg(test)]
 mod contract;

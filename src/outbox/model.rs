@@ -258,21 +258,14 @@ impl Counts {
     /// The counts with one more delivery in a state.
     #[must_use]
     pub fn with_one_more(self, kind: StateKind) -> Self {
-        self.moved(None, kind)
+        self.moved(None, Some(kind))
     }
 
-    pub(super) fn with_one_less(mut self, kind: StateKind) -> Self {
-        if let Some(count) = self.0.get_mut(kind as usize) {
-            *count = count.saturating_sub(1);
-        }
-        self
-    }
-
-    pub(super) fn moved(mut self, from: Option<StateKind>, to: StateKind) -> Self {
+    pub(super) fn moved(mut self, from: Option<StateKind>, to: Option<StateKind>) -> Self {
         if let Some(count) = from.and_then(|kind| self.0.get_mut(kind as usize)) {
             *count = count.saturating_sub(1);
         }
-        if let Some(count) = self.0.get_mut(to as usize) {
+        if let Some(count) = to.and_then(|kind| self.0.get_mut(kind as usize)) {
             *count += 1;
         }
         self

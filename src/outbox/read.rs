@@ -9,6 +9,7 @@ use super::codec;
 use super::engine::{Engine, Pair};
 use super::keys;
 use super::model::{Counts, DeliveryView, EventRecord, Flag, HistoryView, OutboxError, Pause, PostbackNo, Totals};
+use super::tally::{Stored, Tally};
 use super::view::View;
 use crate::domain::event::Event;
 use crate::domain::id::{BulkId, ClickId, DeliveryId, EventId, PostbackRef, TransactionId};
@@ -23,6 +24,8 @@ pub(crate) struct Mirror {
     pub(crate) flags: BTreeMap<PostbackNo, Flag>,
     pub(crate) bulks: BTreeMap<BulkId, BulkRecord>,
     pub(crate) totals: Totals,
+    pub(crate) tallies: BTreeMap<PostbackNo, Tally>,
+    pub(crate) stored: Stored,
 }
 
 pub(crate) type SharedMirror = Arc<RwLock<Mirror>>;
@@ -305,6 +308,27 @@ impl Reader {
     /// Counts by postback.
     pub fn counts(&self) -> BTreeMap<PostbackNo, Counts> {
         self.mirror().counts.clone()
+    }
+
+    /// Dead letters by reason, and money, by postback.
+    pub fn tallies(&self) -> BTreeMap<PostbackNo, Tally> {
+        self.mirror().tallies.clone()
+    }
+
+    /// Bytes of events and histories, before what the engine makes of them.
+    pub fn record_bytes(&self) -> u64 {
+        self.mirror().stored.record_bytes
+    }
+
+    /// Tallies kept in the store equal those counted anew, and so does what it says that it stores.
+    #[cfg(test)]
+    pub(crate) fn check_tallies(&self) {
+        let (tallies, stored) = super::tally::count(&*self.engine).unwrap();
+        let in_use = |tallies: BTreeMap<PostbackNo, Tally>| -> BTreeMap<_, _> {
+            tallies.into_iter().filter(|(_, tally)| *tally != Tally::default()).collect()
+        };
+        let mirror = self.mirror();
+        assert_eq!((in_use(mirror.tallies.clone()), mirror.stored), (in_use(tallies), stored));
     }
 
     /// Paused postbacks.

@@ -71,7 +71,29 @@ async fn the_original_of_a_reversal_is_the_last_told_before_it(story: Story) {
     assert_eq!(original(early).as_deref(), Some("100"), "all of them came later");
 }
 
+async fn a_store_from_before_there_were_tallies_is_counted_once(mut story: Story) {
+    let plan = || to(&["a", "b"], OrderPolicy::default());
+    let dead = story.accept(event("t1", "ftd", Status::Approved), plan()).await;
+    story.send(dead, DEAD).await;
+    let held = story.accept(reversal("t2", "t1"), plan()).await;
+    story.accept(event("t3", "ftd", Status::Approved), plan()).await;
+    let engine = Arc::clone(story.engine.as_ref().unwrap());
+    let prefix = keys::space(keys::TALLIES);
+    let tallies = engine.scan(std::ops::Bound::Included(prefix.clone()), keys::prefix_end(&prefix));
+    let mut writes: Vec<_> = tallies.map(|pair| (pair.unwrap().0, None)).collect();
+    assert_eq!(writes.len(), 2, "one for each postback");
+    writes.push((keys::meta("stored"), None));
+    engine.apply(Batch { writes }).unwrap();
+    drop(engine);
+    story.reopen().await;
+    story.check_counts();
+    story.order(held, Order::Cancel).await.unwrap();
+    story.reopen().await;
+    story.check_counts();
+}
+
 contract!(
+    a_store_from_before_there_were_tallies_is_counted_once,
     the_original_of_a_reversal_is_the_last_told_before_it,
     windows_page_through_what_is_scheduled_in_order,
     dead_and_held_are_listed_by_postback,

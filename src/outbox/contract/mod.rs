@@ -13,6 +13,7 @@ use super::*;
 use crate::domain::delivery::{Conclusion, DeadReason, DeliveredHow, HoldReason, StateKind};
 use crate::domain::event::{Event, Status};
 use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef, TransactionId};
+use crate::domain::money::{Amount, Currency};
 use crate::domain::outcome::Outcome;
 use crate::domain::postback::{OrderPolicy, OriginalDead, OriginalUnknown, OriginalUnsettled};
 use crate::domain::record::{AttemptRecord, Cause, RecordedResponse};
@@ -85,7 +86,8 @@ struct Story {
 }
 
 fn event(transaction: &str, kind: &str, status: Status) -> Event {
-    Event { click_id: Some("c-1".parse().unwrap()), ..fixtures::event(transaction, kind, status) }
+    let (payout, currency) = (Amount::parse("120.00").ok(), Currency::parse("EUR").ok());
+    Event { click_id: Some("c-1".parse().unwrap()), payout, currency, ..fixtures::event(transaction, kind, status) }
 }
 
 fn reversal(transaction: &str, of: &str) -> Event {
@@ -188,6 +190,7 @@ impl Story {
         }
         let kept = reader.counts().values().fold(Counts::default(), super::model::Counts::plus);
         assert_eq!(StateKind::ALL.map(|kind| kept.of(kind)), walked);
+        reader.check_tallies();
     }
 
     async fn scheduled(&self, class: SendClass) -> Vec<DeliveryId> {

@@ -24,11 +24,11 @@ impl Story {
         self.outbox().settle(Settlement { lease, attempt, conclusion, at, pause: None }).await.unwrap();
     }
 
-    /// What is stored beside counts, totals and names of postbacks.
+    /// What is stored beside counts, tallies, totals and names of postbacks.
     fn pairs(&self) -> usize {
         let engine = self.engine.as_ref().unwrap();
         let pairs = engine.scan(std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
-        pairs.filter(|pair| !b"npm".contains(&pair.as_ref().unwrap().0[0])).count()
+        pairs.filter(|pair| !b"napm".contains(&pair.as_ref().unwrap().0[0])).count()
     }
 }
 

@@ -24,7 +24,7 @@ use super::{MemoryEngine, handle};
 use crate::domain::delivery::{Conclusion, DeadReason, DeliveredHow, HoldReason, State};
 use crate::domain::event::{Event, Status};
 use crate::domain::id::{DeliveryId, EventId, PostbackRef, TransactionId};
-use crate::domain::money::Amount;
+use crate::domain::money::{Amount, Currency};
 use crate::domain::outcome::Outcome;
 use crate::domain::postback::{OrderPolicy, OriginalDead, OriginalUnknown, OriginalUnsettled};
 use crate::fixtures::{self, now};
@@ -129,6 +129,7 @@ fn event(conversion: &Conversion) -> Event {
     let status = Status::ALL[usize::from(conversion.status)];
     let kind = format!("kind{}", conversion.kind);
     Event {
+        currency: conversion.amount.map(|_| Currency::parse("EUR").unwrap()),
         payout: conversion.amount.map(|amount| Amount::parse(&format!("{amount}.00")).unwrap()),
         reverses: conversion.reverses.map(transaction),
         ..fixtures::event(transaction(conversion.transaction).as_str(), &kind, status)
@@ -273,6 +274,7 @@ impl<'e> Story<'e> {
     }
 
     fn compare(&self) {
+        self.store.reader.check_tallies();
         let mut counted = BTreeMap::new();
         for (at, delivery) in self.model.deliveries() {
             let view = self.store.reader.delivery(self.id(at)).unwrap().unwrap();

@@ -13,6 +13,7 @@ use crate::outbox::keys;
 use crate::outbox::model::{
     AcceptRequest, Accepted, Conflict, EventRecord, Ingested, OutboxError, PlanEntry, PlannedDelivery,
 };
+use crate::outbox::tally;
 use crate::outbox::view::{MAX_GROUP_EVENTS, event_ids};
 
 /// An event on its way in, with what is known of its order group.
@@ -142,7 +143,8 @@ impl Writer<'_> {
             };
             group.set(delivery_id, delivery.clone());
             let (postback, group) = (self.number(&planned.postback)?, key.hash());
-            self.place(&Placed { id: delivery_id, postback, group, before: None, after: &delivery });
+            let payout = tally::payout(&record.event);
+            self.place(&Placed { id: delivery_id, postback, group, payout, before: None, after: &delivery });
             record.plan.push(PlanEntry { postback, lane: planned.lane.clone(), order: planned.order, delivery });
         }
         Ok((record, groups.into_iter().map(|(_, group)| group).collect()))

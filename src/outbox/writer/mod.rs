@@ -27,8 +27,9 @@ use super::engine::{Batch, Engine};
 use super::keys::{self, GroupHash};
 use super::model::{Counts, Flag, OutboxError, Pause, PostbackNo, Totals};
 use super::read::SharedMirror;
+use super::tally::{self, Payout, Tally};
 use super::view::{Overlay, View};
-use crate::domain::delivery::{Change, Delivery, HoldReason, State, StateKind};
+use crate::domain::delivery::{Change, Delivery, HoldReason, State};
 use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
 use crate::domain::record::{Cause, HistoryEntry};
 
@@ -51,6 +52,10 @@ pub(crate) struct Writer<'a> {
     undo_counts: Vec<(PostbackNo, Option<Counts>)>,
     effects: Effects,
     counts: BTreeMap<PostbackNo, Counts>,
+    tallies: BTreeMap<PostbackNo, Tally>,
+    undo_tallies: Vec<(PostbackNo, Moved)>,
+    /// The last event of the groups before this one.
+    known_event: EventId,
     totals: Option<Totals>,
     pauses: BTreeMap<PostbackNo, Option<Pause>>,
     flags: BTreeMap<PostbackNo, Option<Flag>>,
@@ -61,11 +66,15 @@ pub(crate) struct Writer<'a> {
 /// A key with what the overlay held for it before, if anything.
 type Overwritten = (Vec<u8>, Option<Option<Vec<u8>>>);
 
+/// What was counted, to be taken back.
+type Moved = (Payout, Option<State>, Option<State>);
+
 /// All that places a delivery in the store's indices.
 struct Placed<'p> {
     id: DeliveryId,
     postback: PostbackNo,
     group: GroupHash,
+    payout: Payout,
     before: Option<&'p Delivery>,
     after: &'p Delivery,
 }
@@ -82,6 +91,9 @@ impl<'a> Writer<'a> {
             undo_counts: Vec::new(),
             effects: Effects::default(),
             counts: BTreeMap::new(),
+            tallies: BTreeMap::new(),
+            undo_tallies: Vec::new(),
+            known_event: last_event,
             totals: None,
             pauses: BTreeMap::new(),
             flags: BTreeMap::new(),
@@ -112,6 +124,7 @@ impl<'a> Writer<'a> {
     ) -> Result<T, OutboxError> {
         self.undo.clear();
         self.undo_counts.clear();
+        self.undo_tallies.clear();
         self.undo_bulks.clear();
         let saved = (self.totals, self.pauses.clone(), self.flags.clone());
         let (due, claims) = (self.effects.due.len(), self.effects.claims.len());
@@ -128,6 +141,11 @@ impl<'a> Writer<'a> {
                     Some(counts) => self.counts.insert(number, counts),
                     None => self.counts.remove(&number),
                 };
+            }
+            for (number, (payout, from, to)) in std::mem::take(&mut self.undo_tallies).into_iter().rev() {
+                if let Some(tally) = self.tallies.get_mut(&number) {
+                    tally.moved(payout, to.as_ref(), from.as_ref());
+                }
             }
             for (id, previous) in std::mem::take(&mut self.undo_bulks).into_iter().rev() {
                 match previous {
@@ -148,6 +166,11 @@ impl<'a> Writer<'a> {
             self.put(keys::counts(number), &counts)?;
             self.mirror.write().unwrap_or_else(PoisonError::into_inner).counts.insert(number, counts);
         }
+        for (number, tally) in std::mem::take(&mut self.tallies) {
+            self.put(keys::tally(number), &tally)?;
+            self.mirror.write().unwrap_or_else(PoisonError::into_inner).tallies.insert(number, tally);
+        }
+        self.weigh()?;
         if let Some(totals) = self.totals.take() {
             self.put(keys::meta("totals"), &totals)?;
             self.mirror.write().unwrap_or_else(PoisonError::into_inner).totals = totals;
@@ -185,25 +208,48 @@ impl<'a> Writer<'a> {
         self.totals.get_or_insert_with(|| mirror.read().unwrap_or_else(PoisonError::into_inner).totals)
     }
 
-    fn count(&mut self, postback: PostbackNo, from: Option<StateKind>, to: StateKind) {
+    /// Counts a delivery that came into being, changed its state, or went.
+    fn count(&mut self, postback: PostbackNo, payout: Payout, from: Option<&State>, to: Option<&State>) {
         let known = self.counts.get(&postback).copied();
-        let counts = known.unwrap_or_else(|| {
-            let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
-            mirror.counts.get(&postback).copied().unwrap_or_default()
-        });
-        let previous = self.counts.insert(postback, counts.moved(from, to));
+        let mirror = || self.mirror.read().unwrap_or_else(PoisonError::into_inner);
+        let counts = known.unwrap_or_else(|| mirror().counts.get(&postback).copied().unwrap_or_default());
+        let previous = self.counts.insert(postback, counts.moved(from.map(State::kind), to.map(State::kind)));
         self.undo_counts.push((postback, previous));
+        if !self.tallies.contains_key(&postback) {
+            let tally = mirror().tallies.get(&postback).cloned().unwrap_or_default();
+            self.tallies.insert(postback, tally);
+        }
+        if let Some(tally) = self.tallies.get_mut(&postback) {
+            tally.moved(payout, from, to);
+            self.undo_tallies.push((postback, (payout, from.cloned(), to.cloned())));
+        }
     }
 
-    /// Counts one delivery less: it is deleted.
-    fn uncount(&mut self, postback: PostbackNo, kind: StateKind) {
-        let known = self.counts.get(&postback).copied();
-        let counts = known.unwrap_or_else(|| {
-            let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
-            mirror.counts.get(&postback).copied().unwrap_or_default()
-        });
-        let previous = self.counts.insert(postback, counts.with_one_less(kind));
-        self.undo_counts.push((postback, previous));
+    /// Counts the bytes of the records that the group adds, replaces and deletes.
+    fn weigh(&mut self) -> Result<(), OutboxError> {
+        let mut stored = self.mirror.read().unwrap_or_else(PoisonError::into_inner).stored;
+        let bytes = |key: &[u8], value: &[u8]| (key.len() + value.len()) as u64;
+        let mut weighed = false;
+        for (key, value) in &self.overlay {
+            let replaces = match key.first() {
+                Some(&keys::EVENTS) => keys::parse_event(key).is_some_and(|event| event <= self.known_event),
+                // Histories only grow, until they are deleted.
+                Some(&keys::HISTORY) => value.is_none(),
+                _ => continue,
+            };
+            weighed = true;
+            let old = if replaces { self.engine.get(key)? } else { None };
+            if let Some(old) = old {
+                stored.record_bytes = stored.record_bytes.saturating_sub(bytes(key, &old));
+            }
+            stored.record_bytes += value.as_ref().map_or(0, |value| bytes(key, value));
+        }
+        self.known_event = self.last_event;
+        if weighed {
+            self.put(keys::meta(tally::STORED), &stored)?;
+            self.mirror.write().unwrap_or_else(PoisonError::into_inner).stored = stored;
+        }
+        Ok(())
     }
 
     /// The number of a postback, given on first use.
@@ -232,7 +278,7 @@ impl<'a> Writer<'a> {
 
     /// Moves a delivery between the indices of its states, and counts it.
     fn place(&mut self, placed: &Placed<'_>) {
-        let Placed { id, postback, group, before, after } = *placed;
+        let Placed { id, postback, group, payout, before, after } = *placed;
         if let Some(before) = before {
             for (key, _) in index_keys(id, postback, group, before) {
                 self.write(key, None);
@@ -242,7 +288,7 @@ impl<'a> Writer<'a> {
             self.write(key, Some(Vec::new()));
             self.effects.due.extend(due);
         }
-        self.count(postback, before.map(|delivery| delivery.state.kind()), after.state.kind());
+        self.count(postback, payout, before.map(|delivery| &delivery.state), Some(&after.state));
     }
 
     /// Applies a change to a delivery as it stands, and writes it down; `None` where its state does not allow it.
@@ -257,7 +303,8 @@ impl<'a> Writer<'a> {
         let Some((next, before)) = self.view().standing(id, &record)? else { return Ok(None) };
         let Some((postback, group)) = self.group_of(id, &record) else { return Ok(None) };
         let Ok(after) = before.apply(change) else { return Ok(None) };
-        self.place(&Placed { id, postback, group: group.hash(), before: Some(&before), after: &after });
+        let payout = tally::payout(&record.event);
+        self.place(&Placed { id, postback, group: group.hash(), payout, before: Some(&before), after: &after });
         self.put(keys::history(id, next), &HistoryEntry { at, cause, delivery: after.clone() })?;
         Ok(Some(after))
     }

@@ -9,6 +9,7 @@ use crate::domain::order::{Gate, Group};
 use crate::domain::record::{Cause, HistoryEntry, OrderRecord};
 use crate::outbox::keys;
 use crate::outbox::model::{Order, OrderRefused, OrderRequest, OutboxError, Pause, PostbackNo};
+use crate::outbox::tally;
 
 impl Writer<'_> {
     /// Carries out an operator's order about one delivery.
@@ -39,7 +40,8 @@ impl Writer<'_> {
             Ok(after) => after,
             Err(illegal) => return Ok(Err(illegal.into())),
         };
-        self.place(&Placed { id, postback, group: key.hash(), before: Some(&before), after: &after });
+        let payout = tally::payout(&record.event);
+        self.place(&Placed { id, postback, group: key.hash(), payout, before: Some(&before), after: &after });
         let OrderRequest { order, by, reason, bulk, .. } = request.clone();
         let order = OrderRecord { order: order.kind(), by, reason, bulk };
         self.put(keys::history(id, next), &HistoryEntry { at, cause: Cause::Ordered(order), delivery: after.clone() })?;

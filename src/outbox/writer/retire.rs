@@ -7,6 +7,7 @@ use crate::domain::id::{BulkId, DeliveryId, EventId};
 use crate::domain::retention::RetentionPolicy;
 use crate::outbox::keys;
 use crate::outbox::model::{EventRecord, OutboxError};
+use crate::outbox::tally;
 use crate::outbox::view::event_ids;
 
 impl Writer<'_> {
@@ -96,7 +97,7 @@ impl Writer<'_> {
             for (key, _) in super::index_keys(id, postback, group.hash(), &delivery) {
                 self.write(key, None);
             }
-            self.uncount(postback, delivery.state.kind());
+            self.count(postback, tally::payout(&record.event), Some(&delivery.state), None);
         }
         for key in self.view().all_keys(&keys::histories(id))? {
             self.write(key, None);

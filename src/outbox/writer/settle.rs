@@ -13,6 +13,7 @@ use crate::domain::timestamp::to_micros;
 use crate::outbox::keys;
 use crate::outbox::lease::Lease;
 use crate::outbox::model::{Flag, OutboxError, PostbackNo, Settlement};
+use crate::outbox::tally;
 
 impl Writer<'_> {
     /// Writes down the end of an attempt: its record, the new state, freed successors and a pause.
@@ -26,7 +27,8 @@ impl Writer<'_> {
         let after = started.and_then(|started| started.apply(Change::Settle(as_stored(conclusion))));
         let after = after.map_err(|error| OutboxError::Encode(format!("settling {id}: {error}")))?;
         let before = Some(lease.before());
-        self.place(&Placed { id, postback: lease.postback_no(), group: key.hash(), before, after: &after });
+        let payout = tally::payout(&lease.record().event);
+        self.place(&Placed { id, postback: lease.postback_no(), group: key.hash(), payout, before, after: &after });
         if lease.has_intent() {
             self.write(keys::intent(id), None);
         }
@@ -139,7 +141,8 @@ impl Writer<'_> {
         let Some((postback, key)) = self.group_of(id, &record) else { return Ok(()) };
         let after = before.apply(Change::Start { at: now }).and_then(|started| started.apply(Change::Interrupted));
         let Ok(after) = after else { return Ok(()) };
-        self.place(&Placed { id, postback, group: key.hash(), before: Some(&before), after: &after });
+        let payout = tally::payout(&record.event);
+        self.place(&Placed { id, postback, group: key.hash(), payout, before: Some(&before), after: &after });
         self.put(keys::history(id, next), &HistoryEntry { at: now, cause: Cause::Interrupted, delivery: after })
     }
 }
