@@ -9,11 +9,12 @@ use super::auth::Identity;
 use super::problem::Problem;
 use super::server::State;
 use crate::config::Scope;
-use crate::domain::id::{DeliveryId, EventId};
+use crate::domain::id::{AffiliateId, DeliveryId, EventId};
 use crate::inspect::{
-    self, AffiliateView, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, Onlooker, Page, Stats,
-    UnroutedEvent, UnroutedFilter,
+    self, AffiliateView, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, LatelyStats, Onlooker, Page,
+    Stats, UnroutedEvent, UnroutedFilter,
 };
+use crate::ops::metrics::Lately;
 
 /// Deliveries of a page where nobody says how many.
 const PAGE: usize = 50;
@@ -184,14 +185,23 @@ pub(super) async fn stats(Extract(state): Extract<State>, identity: Identity) ->
 async fn standing(state: State) -> Result<Stats, Problem> {
     let live = state.dispatch.status().await;
     let (outbox, at) = (state.outbox, state.clock.now());
+    let lately = state.metrics.lately(at);
     let mut shown = state.reads.run(move || Ok(inspect::stats(outbox.reader(), at)?)).await?;
     shown.in_flight = Some(live.iter().map(|live| live.in_flight as usize).sum());
     for affiliate in &mut shown.affiliates {
         let found = live.iter().find(|live| live.affiliate.as_str() == affiliate.affiliate);
         affiliate.in_flight = found.map(|live| live.in_flight);
         affiliate.breaker = found.map(|live| live.breaker.name().into());
+        let known = affiliate.affiliate.parse().ok().and_then(|id: AffiliateId| lately.get(&id));
+        affiliate.lately = known.filter(|lately| lately.attempts > 0).map(shown_lately);
     }
     Ok(shown)
+}
+
+fn shown_lately(lately: &Lately) -> LatelyStats {
+    let micros = |took: std::time::Duration| u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let Lately { attempts, succeeded, p50, p95 } = *lately;
+    LatelyStats { attempts, succeeded, p50_us: p50.map(micros), p95_us: p95.map(micros) }
 }
 
 /// `GET /v1/affiliates`

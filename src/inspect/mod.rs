@@ -16,7 +16,7 @@ pub use affiliates::{AffiliateView, PostbackSettings, PostbackView, affiliates};
 pub use decision::{Choice, Decision};
 pub use filter::{DeliveryFilter, Direction, InvalidFilter};
 pub use list::{ListError, Onlooker, Page, list, matching, show};
-pub use stats::{AffiliateStats, PostbackStats, Stats, TotalStats, stats};
+pub use stats::{AffiliateStats, LatelyStats, PostbackStats, Stats, TotalStats, stats};
 pub use unrouted::{UnroutedEvent, UnroutedFilter, unrouted};
 pub use views::{AttemptView, DeliveryDetail, DeliverySummary, HistoryEntryView, LastAttempt, PauseView, TimingsView};
 

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::views::{FlagView, PauseView};
-use crate::domain::delivery::StateKind;
+use crate::domain::delivery::{DeadReason, StateKind};
 use crate::domain::outcome::Outcome;
-use crate::outbox::{Counts, OutboxError, Reader};
+use crate::outbox::{Counts, Money, OutboxError, Reader, Tally, Totals};
 
 /// Totals and every affiliate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,10 +19,16 @@ pub struct Stats {
     pub totals: TotalStats,
     /// Deliveries by state, over all affiliates.
     pub deliveries: BTreeMap<StateKind, u64>,
+    /// Dead letters by reason, over all affiliates.
+    pub dead: BTreeMap<DeadReason, u64>,
+    /// The payouts that open and dead deliveries carry, over all affiliates, by currency.
+    pub money: Vec<Money>,
     /// Attempts in flight; absent when the daemon is down.
     pub in_flight: Option<usize>,
     /// Bytes of the store on disk.
     pub disk_bytes: u64,
+    /// Bytes of events and histories in it, before what the engine makes of them.
+    pub record_bytes: u64,
     /// Each affiliate that ever had a delivery.
     pub affiliates: Vec<AffiliateStats>,
 }
@@ -55,8 +61,27 @@ pub struct AffiliateStats {
     pub backlog: u64,
     /// The earliest due time of its scheduled deliveries.
     pub oldest_due: Option<Timestamp>,
+    /// Its dead letters by reason.
+    pub dead: BTreeMap<DeadReason, u64>,
+    /// The payouts that its open and dead deliveries carry, by currency.
+    pub money: Vec<Money>,
+    /// What came of its attempts of about the last hour; absent when the daemon is down or nothing was sent.
+    pub lately: Option<LatelyStats>,
     /// Its postbacks.
     pub postbacks: Vec<PostbackStats>,
+}
+
+/// What came of an affiliate's attempts of about the last hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatelyStats {
+    /// Attempts made.
+    pub attempts: u64,
+    /// Attempts that ended as delivered or duplicate.
+    pub succeeded: u64,
+    /// Microseconds that half of the requests took at most, to within a fifth.
+    pub p50_us: Option<u64>,
+    /// Microseconds that nineteen of twenty requests took at most, to within a fifth.
+    pub p95_us: Option<u64>,
 }
 
 /// One postback.
@@ -72,27 +97,25 @@ pub struct PostbackStats {
     pub deliveries: BTreeMap<StateKind, u64>,
 }
 
-/// Takes the state of everything, as the store knows it; breakers and flights are for the daemon to add.
+/// Takes the state of everything, as the store knows it; breakers, flights and latencies are for the daemon to add.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub fn stats(reader: &Reader, at: Timestamp) -> Result<Stats, OutboxError> {
-    let counts = reader.counts();
+    let (counts, tallies) = (reader.counts(), reader.tallies());
     let mut pauses = reader.pauses();
     let mut flags = reader.flags();
-    let mut affiliates: BTreeMap<String, AffiliateStats> = BTreeMap::new();
-    let mut all = Counts::default();
+    let mut affiliates: BTreeMap<String, (AffiliateStats, Tally)> = BTreeMap::new();
+    let (mut all, mut tallied) = (Counts::default(), Tally::default());
     for (number, name) in reader.postbacks() {
         let own = counts.get(&number).copied().unwrap_or_default();
         all = all.plus(&own);
-        let entry = affiliates.entry(name.affiliate.to_string()).or_insert_with(|| AffiliateStats {
-            affiliate: name.affiliate.to_string(),
-            breaker: None,
-            in_flight: None,
-            backlog: 0,
-            oldest_due: None,
-            postbacks: Vec::new(),
-        });
+        let (entry, tally) = affiliates
+            .entry(name.affiliate.to_string())
+            .or_insert_with(|| (AffiliateStats::new(name.affiliate.to_string()), Tally::default()));
+        if let Some(own) = tallies.get(&number) {
+            (tallied, *tally) = (tallied.plus(own), std::mem::take(tally).plus(own));
+        }
         entry.backlog += own.open();
         if own.of(StateKind::Scheduled) > 0 {
             entry.oldest_due = entry.oldest_due.into_iter().chain(reader.earliest_due(number)?).min();
@@ -104,22 +127,51 @@ pub fn stats(reader: &Reader, at: Timestamp) -> Result<Stats, OutboxError> {
             deliveries: by_state(&own),
         });
     }
-    let totals = reader.totals();
-    let attempts = Outcome::ALL.into_iter().map(|outcome| (outcome, totals.attempts_with(outcome)));
+    let affiliates = affiliates.into_values().map(|(shown, tally)| shown.with(&tally)).collect();
     Ok(Stats {
         at,
-        totals: TotalStats {
+        totals: TotalStats::new(&reader.totals()),
+        deliveries: by_state(&all),
+        dead: tallied.dead().clone(),
+        money: tallied.money().to_vec(),
+        in_flight: None,
+        disk_bytes: reader.disk_bytes()?,
+        record_bytes: reader.record_bytes(),
+        affiliates,
+    })
+}
+
+impl AffiliateStats {
+    fn new(affiliate: String) -> Self {
+        Self {
+            affiliate,
+            breaker: None,
+            in_flight: None,
+            backlog: 0,
+            oldest_due: None,
+            dead: BTreeMap::new(),
+            money: Vec::new(),
+            lately: None,
+            postbacks: Vec::new(),
+        }
+    }
+
+    fn with(self, tally: &Tally) -> Self {
+        Self { dead: tally.dead().clone(), money: tally.money().to_vec(), ..self }
+    }
+}
+
+impl TotalStats {
+    fn new(totals: &Totals) -> Self {
+        let attempts = Outcome::ALL.into_iter().map(|outcome| (outcome, totals.attempts_with(outcome)));
+        Self {
             accepted: totals.accepted,
             duplicates: totals.duplicates,
             conflicts: totals.conflicts,
             unrouted: totals.unrouted,
             attempts: attempts.filter(|(_, count)| *count > 0).collect(),
-        },
-        deliveries: by_state(&all),
-        in_flight: None,
-        disk_bytes: reader.disk_bytes()?,
-        affiliates: affiliates.into_values().collect(),
-    })
+        }
+    }
 }
 
 fn by_state(counts: &Counts) -> BTreeMap<StateKind, u64> {

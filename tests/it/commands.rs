@@ -1,6 +1,6 @@
 //! The command line against a running daemon, and without one.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{World, command, ftd, partner};
 
@@ -58,10 +58,19 @@ async fn lists_and_details_are_shown_with_the_daemon_up_and_down() {
         let shown = parsed(&show.stdout);
         assert_eq!(shown["delivery"]["state"], "dead");
         assert!(dead.stdout.contains("dep-1") && !dead.stdout.contains("dep-2"), "{}", dead.stdout);
-        assert_eq!(parsed(&stats.stdout)["deliveries"]["dead"], 1);
+        let stats = parsed(&stats.stdout);
+        assert_eq!(stats["deliveries"]["dead"], 1);
+        assert_eq!(stats["dead"], json!({ "exhausted": 1 }));
+        let money = json!([{ "currency": "EUR", "waiting": "0", "dead": "120.00", "exact": true }]);
+        assert_eq!((&stats["money"], &stats["affiliates"][0]["money"]), (&money, &money));
         (parsed(&list.stdout), list.stderr)
     };
     let (up, _) = ask(&world);
+    let people = world.daemon.command(&["stats"]).stdout;
+    // Four of the five attempts failed.
+    for shown in ["20.0 %", "exhausted 1", "EUR 0 waiting, EUR 120.00 dead"] {
+        assert!(people.contains(shown), "{shown}: {people}");
+    }
     world.daemon.signal(rustix::process::Signal::TERM);
     world.daemon.wait().await;
     let (down, words) = ask(&world);

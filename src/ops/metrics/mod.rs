@@ -10,16 +10,20 @@ mod asked;
 mod catalogue;
 mod exposition;
 mod process;
+mod recent;
 mod standing;
 #[cfg(test)]
 mod tests;
 
 pub use exposition::Format;
+pub use recent::Lately;
 pub use standing::{Sources, Standing};
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -55,6 +59,7 @@ pub struct Metrics {
     commits: Histogram,
     groups: Histogram,
     refused: Family<Refused, Counter>,
+    recent: recent::Recent,
 }
 
 /// An affiliate's attempts of one outcome.
@@ -119,6 +124,7 @@ impl Default for Metrics {
             commits: Histogram::new(COMMIT_BOUNDS),
             groups: Histogram::new(GROUP_BOUNDS),
             refused: Family::default(),
+            recent: recent::Recent::default(),
         };
         // A series that begins with its first refusal would hide that one from every rate.
         for reason in REFUSALS {
@@ -147,6 +153,11 @@ impl Metrics {
     pub fn refused(&self, problem: &str) {
         let reason = REFUSALS.into_iter().find(|reason| *reason == problem).unwrap_or("other");
         self.refused.get_or_create(&Refused(reason)).inc();
+    }
+
+    /// How each affiliate's receivers did within about the last hour.
+    pub fn lately(&self, now: Timestamp) -> BTreeMap<AffiliateId, Lately> {
+        self.recent.look(now)
     }
 
     /// Writes down everything that was counted, and how things stand.
@@ -183,7 +194,10 @@ impl AttemptObserver for Metrics {
     fn attempted(&self, note: &AttemptNote) {
         let affiliate = &note.postback.affiliate;
         self.attempts.get_or_create(&Counted(affiliate.clone(), note.outcome)).inc();
-        if note.outcome != Outcome::Blocked && !note.timings.total.is_zero() {
+        let sent = note.outcome != Outcome::Blocked && !note.timings.total.is_zero();
+        let succeeded = matches!(note.outcome, Outcome::Delivered | Outcome::Duplicate);
+        self.recent.count(affiliate, note.at, succeeded, sent.then_some(note.timings.total));
+        if sent {
             let requests = self.requests.get_or_create(&ByAffiliate(affiliate.clone()));
             requests.observe(note.timings.total.as_secs_f64());
         }
