@@ -128,10 +128,11 @@ impl Daemon {
             metrics,
             scrapes: api::Reads::for_scrapes(),
         };
-        let watched = live.settings.subscribe();
+        let (watched, marked) = (live.settings.subscribe(), outbox.reader().clone());
         let policy = move || {
-            let retain = watched.borrow().outbox.retain;
-            RetentionPolicy { delivered: retain.delivered, dead: retain.dead }
+            let retain = watched.borrow().outbox.retain.clone();
+            let exported = marked.exported_by(&retain.until_exported);
+            RetentionPolicy { delivered: retain.delivered, dead: retain.dead, exported }
         };
         tokio::spawn(retention::run(outbox.clone(), clock, policy, ingest_stop.clone()));
         let serving = tokio::spawn(api::serve(listeners, state, ingest_stop.clone()));

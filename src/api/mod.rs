@@ -7,6 +7,7 @@ mod admission;
 mod auth;
 mod body;
 mod document;
+mod export;
 mod ingest;
 mod listen;
 mod metrics;

@@ -14,7 +14,7 @@ use super::auth::{Access, Identity};
 use super::listen::{self, Listeners};
 use super::problem::Problem;
 use super::reads::Reads;
-use super::{ingest, metrics, operate, orders, read};
+use super::{export, ingest, metrics, operate, orders, read};
 use crate::config::Settings;
 use crate::dispatch::{BulkOrders, Dispatch, Intake, IntakeRules};
 use crate::ops::clock::SharedClock;
@@ -94,6 +94,8 @@ fn routes(state: State) -> Router {
         .route("/v1/affiliates/{id}", get(read::affiliate))
         .route("/v1/affiliates/{id}/{order}", post(operate::affiliate))
         .route("/v1/postbacks/{affiliate}/{postback}/{order}", post(operate::postback))
+        .route("/v1/export/{what}", get(export::page))
+        .route("/v1/exports/marks", get(export::marks).post(export::mark))
         .route("/v1/reload", post(operate::reload))
         .route("/metrics", get(metrics::scrape))
         .route("/healthz", get(read::health))

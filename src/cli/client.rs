@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::{Method, StatusCode, header};
+use reqwest::header::{self, HeaderMap};
+use reqwest::{Method, StatusCode};
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -61,6 +62,8 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// The `Retry-After` header.
     pub(super) retry_after: Option<String>,
+    /// All headers.
+    pub(super) headers: HeaderMap,
     /// The body.
     pub(super) body: Bytes,
 }
@@ -214,7 +217,8 @@ impl Client {
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Ok(Answer { status, retry_after, body: self.read(response).await? })
+        let headers = response.headers().clone();
+        Ok(Answer { status, retry_after, headers, body: self.read(response).await? })
     }
 
     async fn read(&self, mut response: reqwest::Response) -> Result<Bytes, ClientError> {

@@ -16,6 +16,7 @@ mod dead;
 mod demo;
 mod enqueue;
 mod exit;
+mod export;
 mod filter;
 mod list;
 mod options;
@@ -87,6 +88,9 @@ enum Command {
     List(list::ListArgs),
     /// Show a delivery with every attempt, or an event with its deliveries
     Show(show::ShowArgs),
+    /// Export events, deliveries or attempts for finance and other programs
+    #[command(subcommand)]
+    Export(export::ExportCommand),
     /// Show the state of everything
     Stats,
     /// Work with dead letters
@@ -163,6 +167,7 @@ async fn carry_out(context: &Context, command: Command) -> Ended {
         Command::Enqueue(args) => enqueue::enqueue(context, args).await,
         Command::List(args) => list::list(context, args).await,
         Command::Show(args) => show::show(context, args).await,
+        Command::Export(command) => export::export(context, command).await,
         Command::Stats => stats::stats(context).await,
         Command::Dead(command) => dead::dead(context, command).await,
         Command::Replay(args) => bulk::replay(context, args).await,
@@ -206,6 +211,10 @@ mod tests {
             "postbackd receiver --json --listen 127.0.0.1:0",
             "postbackd enqueue - --format csv --retry-for 5s",
             "postbackd run --config a.toml",
+            "postbackd export deliveries --since 2026-10-01 --until 2026-11-01 --out october.csv",
+            "postbackd export attempts --affiliate acme --outcome retry --format csv --spreadsheet --out - --columns number,rule",
+            "postbackd export deliveries --until 2026-11-01 --mark finance --out october.parquet --yes",
+            "postbackd export marks --json",
         ] {
             Cli::try_parse_from(typed.split(' ')).unwrap_or_else(|error| panic!("{typed}: {error}"));
         }
@@ -221,6 +230,10 @@ mod tests {
             "postbackd list --since yesterday",
             "postbackd affiliate render acme --event - --type ftd",
             "postbackd affiliate render acme --reveal --json",
+            "postbackd export events --mark finance --until 2026-11-01 --out x.csv",
+            "postbackd export deliveries --mark finance --out x.csv",
+            "postbackd export deliveries --force",
+            "postbackd export attempts --by changed",
         ] {
             assert!(Cli::try_parse_from(typed.split(' ')).is_err(), "{typed}");
         }

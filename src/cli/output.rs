@@ -238,8 +238,9 @@ impl Output {
         let template = match (total, unit) {
             (Some(_), Unit::Bytes) => "{bar:30} {bytes}/{total_bytes} {msg} ({eta})",
             (Some(_), Unit::Deliveries) => "{bar:30} {pos}/{len} {msg} ({eta})",
+            (Some(_), Unit::Time) => "{bar:30} {percent} % {msg} ({eta})",
             (None, Unit::Bytes) => "{spinner} {bytes} {msg}",
-            (None, Unit::Deliveries) => "{spinner} {pos} {msg}",
+            (None, Unit::Deliveries | Unit::Time) => "{spinner} {pos} {msg}",
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
@@ -283,6 +284,8 @@ pub(super) enum Unit {
     Bytes,
     /// Deliveries handled.
     Deliveries,
+    /// Time covered.
+    Time,
 }
 
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

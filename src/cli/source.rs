@@ -13,8 +13,8 @@ use super::show::EventDetail;
 use super::store::Store;
 use crate::domain::id::{DeliveryId, EventId};
 use crate::inspect::{
-    AffiliateView, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, Page, Stats, UnroutedEvent,
-    UnroutedFilter,
+    AffiliateView, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, ExportKind, ExportPage, MarkView, Page,
+    Stats, UnroutedEvent, UnroutedFilter,
 };
 
 /// Where reads come from.
@@ -78,6 +78,30 @@ impl Source {
                 let query = paged(super::filter::unrouted_query(filter), direction, cursor, limit);
                 let answer = client.get(&["v1", "events", "unrouted"], &query).await;
                 answer.map_err(|error| error.failing("listing unrouted events"))
+            }
+        }
+    }
+
+    /// A page of an export.
+    pub(super) async fn export(
+        &self,
+        kind: ExportKind,
+        filter: &DeliveryFilter,
+        cursor: Option<&str>,
+    ) -> Result<ExportPage, Failure> {
+        match self {
+            Self::Store(store) => store.export(kind, filter, cursor),
+            Self::Daemon(client) => super::export::ask(client, kind, filter, cursor).await,
+        }
+    }
+
+    /// How far each consumer of exports has come.
+    pub(super) async fn export_marks(&self) -> Result<Vec<MarkView>, Failure> {
+        match self {
+            Self::Store(store) => Ok(store.export_marks()),
+            Self::Daemon(client) => {
+                let page = client.get::<Page<MarkView>>(&["v1", "exports", "marks"], &[]).await;
+                Ok(page.map_err(|error| error.failing("listing the marks of exports"))?.items)
             }
         }
     }

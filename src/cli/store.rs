@@ -12,8 +12,8 @@ use super::show::EventDetail;
 use crate::domain::id::{DeliveryId, EventId};
 use crate::domain::plan::Affiliates;
 use crate::inspect::{
-    self, AffiliateView, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, ListError, Onlooker, Page, Stats,
-    UnroutedEvent, UnroutedFilter,
+    self, AffiliateView, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, ExportKind, ExportPage, ListError,
+    MAX_EXPORTED_ROWS, MarkView, Onlooker, Page, Stats, UnroutedEvent, UnroutedFilter,
 };
 use crate::ops::clock::{Clock, SystemClock};
 use crate::outbox::{EngineError, Outbox, OutboxError, Reader, SledEngine};
@@ -81,6 +81,22 @@ impl Store {
         limit: usize,
     ) -> Result<Page<UnroutedEvent>, Failure> {
         inspect::unrouted(&self.reader, filter, direction, cursor, limit).map_err(unlisted)
+    }
+
+    /// A page of an export.
+    pub(super) fn export(
+        &self,
+        kind: ExportKind,
+        filter: &DeliveryFilter,
+        cursor: Option<&str>,
+    ) -> Result<ExportPage, Failure> {
+        let onlooker = Onlooker::OFFLINE;
+        inspect::export_page(&self.reader, kind, filter, cursor, MAX_EXPORTED_ROWS, &onlooker).map_err(unlisted)
+    }
+
+    /// How far each consumer of exports has come.
+    pub(super) fn export_marks(&self) -> Vec<MarkView> {
+        inspect::export_marks(&self.reader)
     }
 
     /// A delivery in detail.

@@ -16,7 +16,7 @@ use super::settings::{
     ApiSettings, DispatchSettings, EgressSettings, EngineKind, IngestSettings, LogFormat, LogSettings, OutboxSettings,
     Retain, Scope, SocketUser, Token, UnknownAffiliate,
 };
-use crate::domain::id::AffiliateId;
+use crate::domain::id::{AffiliateId, ConsumerName};
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -69,7 +69,7 @@ fn outbox(section: Option<Section<'_>>, base: &Path) -> OutboxSettings {
         path: PathBuf::from("/var/lib/postbackd"),
         cache: 256 * MIB,
         keep_free: 512 * MIB,
-        retain: Retain { delivered: 90 * DAY, dead: 400 * DAY },
+        retain: Retain { delivered: 90 * DAY, dead: 400 * DAY, until_exported: Vec::new() },
     };
     let Some(mut section) = section else { return settings };
     if let Some(item) = section.get("engine")
@@ -90,6 +90,10 @@ fn outbox(section: Option<Section<'_>>, base: &Path) -> OutboxSettings {
         let bounds = HOUR..=3650 * DAY;
         set(&mut settings.retain.delivered, retain.get("delivered").and_then(|item| item.duration(bounds.clone())));
         set(&mut settings.retain.dead, retain.get("dead").and_then(|item| item.duration(bounds)));
+        for entry in retain.get("until_exported").and_then(|item| item.list()).unwrap_or_default() {
+            let name = entry.parsed(|text| ConsumerName::parse(text), "write a name such as \"finance\"");
+            settings.retain.until_exported.extend(name);
+        }
         retain.finish();
     }
     section.finish();

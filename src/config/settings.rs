@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::domain::dictionary::Dictionary;
-use crate::domain::id::AffiliateId;
+use crate::domain::id::{AffiliateId, ConsumerName};
 use crate::domain::plan::Affiliates;
 
 /// A whole configuration.
@@ -63,12 +63,14 @@ pub enum EngineKind {
 }
 
 /// How long settled deliveries are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retain {
     /// Those that need nobody's attention any more.
     pub delivered: Duration,
     /// Dead letters.
     pub dead: Duration,
+    /// Those who must have exported them before, however old they are.
+    pub until_exported: Vec<ConsumerName>,
 }
 
 /// Who may talk to the daemon, and where.

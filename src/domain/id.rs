@@ -288,6 +288,12 @@ name!(
     slug
 );
 name!(
+    /// Who takes exports and marks how far they reach, such as `finance`: letters, digits, `-`, `_`, `.`.
+    ConsumerName,
+    64,
+    slug
+);
+name!(
     /// A type of event in the operator's dictionary, such as `ftd`.
     EventType,
     64,

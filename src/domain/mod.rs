@@ -7,6 +7,7 @@ pub mod affiliate;
 pub mod delivery;
 pub mod dictionary;
 pub mod event;
+pub mod export_mark;
 pub mod id;
 pub mod money;
 pub mod nearest;

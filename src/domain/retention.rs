@@ -13,27 +13,66 @@ pub struct RetentionPolicy {
     pub delivered: Duration,
     /// Dead letters, and events that no postback wanted.
     pub dead: Duration,
+    /// What must have been exported before it may go.
+    pub exported: Exported,
+}
+
+/// How far those have come who must have exported something before it may be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exported {
+    /// Nobody must have.
+    NotAsked,
+    /// One of them never marked an export.
+    Never,
+    /// All of them have what last changed before this time.
+    Before(Timestamp),
+}
+
+impl Exported {
+    /// How far all of some consumers have come, each with his mark, if he ever set one.
+    pub fn by_all(marks: impl IntoIterator<Item = Option<Timestamp>>) -> Self {
+        marks.into_iter().fold(Self::NotAsked, |slowest, mark| match (slowest, mark) {
+            (Self::Never, _) | (_, None) => Self::Never,
+            (Self::NotAsked, Some(mark)) => Self::Before(mark),
+            (Self::Before(slowest), Some(mark)) => Self::Before(slowest.min(mark)),
+        })
+    }
+
+    fn has(self, changed: Timestamp) -> bool {
+        match self {
+            Self::NotAsked => true,
+            Self::Never => false,
+            Self::Before(mark) => changed < mark,
+        }
+    }
 }
 
 impl RetentionPolicy {
     /// Whether a delivery that came into its state at `since` need no longer be kept. One that is not settled is kept
     /// however old it is.
     pub fn is_over(self, state: StateKind, since: Timestamp, now: Timestamp) -> bool {
-        match state {
+        let old = match state {
             StateKind::Scheduled | StateKind::Waiting | StateKind::InFlight | StateKind::Held => false,
             StateKind::Delivered | StateKind::Cancelled | StateKind::Superseded => passed(self.delivered, since, now),
             StateKind::Dead => passed(self.dead, since, now),
-        }
+        };
+        old && self.exported.has(since)
     }
 
     /// Whether an event without deliveries need no longer be kept.
     pub fn is_over_unrouted(self, accepted: Timestamp, now: Timestamp) -> bool {
-        passed(self.dead, accepted, now)
+        passed(self.dead, accepted, now) && self.exported.has(accepted)
     }
 
     /// The latest time of acceptance of events that may have to go.
     pub fn horizon(self, now: Timestamp) -> Timestamp {
-        now.checked_sub(self.delivered.min(self.dead)).unwrap_or(Timestamp::MIN)
+        let old = now.checked_sub(self.delivered.min(self.dead)).unwrap_or(Timestamp::MIN);
+        match self.exported {
+            Exported::NotAsked => old,
+            Exported::Never => Timestamp::MIN,
+            // What was accepted later changed later.
+            Exported::Before(mark) => old.min(mark),
+        }
     }
 }
 
@@ -45,10 +84,19 @@ fn passed(time: Duration, since: Timestamp, now: Timestamp) -> bool {
 mod tests {
     use super::*;
 
+    const POLICY: RetentionPolicy = RetentionPolicy {
+        delivered: Duration::from_secs(90),
+        dead: Duration::from_secs(400),
+        exported: Exported::NotAsked,
+    };
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
     #[test]
     fn each_state_is_kept_for_its_time() {
-        let policy = RetentionPolicy { delivered: Duration::from_secs(90), dead: Duration::from_secs(400) };
-        let at = |second| Timestamp::from_second(second).unwrap();
+        let policy = POLICY;
         let last = |state| (0..1_000).find(|age| policy.is_over(state, at(1_000), at(1_000 + age)));
         for state in [StateKind::Delivered, StateKind::Cancelled, StateKind::Superseded] {
             assert_eq!(last(state), Some(90), "{state:?}");
@@ -59,5 +107,25 @@ mod tests {
         }
         assert!(!policy.is_over(StateKind::Delivered, at(1_000), at(0)), "a clock that was set back deletes nothing");
         assert_eq!(policy.horizon(at(1_000)), at(910));
+    }
+
+    #[test]
+    fn what_is_old_waits_for_every_consumer_that_is_asked() {
+        let marked = |marks: &[Option<i64>]| RetentionPolicy {
+            exported: Exported::by_all(marks.iter().map(|mark| mark.map(at))),
+            ..POLICY
+        };
+        let over = |marks: &[Option<i64>]| marked(marks).is_over(StateKind::Delivered, at(1_000), at(9_000));
+        assert!(over(&[]));
+        assert!(!over(&[None]) && !over(&[Some(2_000), None]) && !over(&[None, Some(2_000)]));
+        assert!(!over(&[Some(1_000)]), "what changed at the mark is in the next export");
+        assert!(over(&[Some(1_001)]));
+        assert!(!over(&[Some(1_001), Some(999)]), "the slowest of them decides");
+        assert!(!marked(&[Some(2_000)]).is_over(StateKind::Delivered, at(1_000), at(1_010)), "marks make nothing old");
+        assert!(!marked(&[Some(1_000)]).is_over_unrouted(at(1_000), at(9_000)));
+        assert!(marked(&[Some(1_001)]).is_over_unrouted(at(1_000), at(9_000)));
+        assert_eq!(marked(&[None]).horizon(at(9_000)), Timestamp::MIN);
+        assert_eq!(marked(&[Some(2_000)]).horizon(at(9_000)), at(2_000));
+        assert_eq!(marked(&[Some(9_000)]).horizon(at(9_000)), at(8_910));
     }
 }

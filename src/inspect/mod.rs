@@ -6,6 +6,7 @@
 mod affiliates;
 mod cursor;
 mod decision;
+mod export;
 mod filter;
 mod list;
 mod stats;
@@ -14,6 +15,10 @@ mod views;
 
 pub use affiliates::{AffiliateView, PostbackSettings, PostbackView, affiliates};
 pub use decision::{Choice, Decision};
+pub use export::{
+    By, Cell, Column, ExportKind, ExportPage, Kind, MAX_ROWS as MAX_EXPORTED_ROWS, MarkView, UnlikeColumn,
+    check_export, columns, export_marks, export_page, line,
+};
 pub use filter::{DeliveryFilter, Direction, InvalidFilter};
 pub use list::{ListError, Onlooker, Page, list, matching, show};
 pub use stats::{AffiliateStats, LatelyStats, PostbackStats, Stats, TotalStats, stats};

@@ -22,6 +22,7 @@ use super::model::{
 use super::read::SharedMirror;
 use super::writer::{Effects, Writer};
 use crate::domain::delivery::Delivery;
+use crate::domain::export_mark::{ExportMark, MarkRefused, MarkRequest};
 use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
 use crate::domain::retention::RetentionPolicy;
 use crate::ops::clock::{SharedClock, monotonic};
@@ -73,6 +74,7 @@ pub(crate) enum Request {
     BeginBulk(BulkId, Answer<()>),
     Step(BulkId, Box<BulkStep>, Answer<Stepped>),
     ChangeBulk(BulkId, BulkState, String, Answer<BulkChanged>),
+    Mark(Box<MarkRequest>, Answer<Result<ExportMark, MarkRefused>>),
     Window(WindowRequest, Answer<Window>),
     /// Ends the commit threads behind what came before.
     Stop,
@@ -280,6 +282,7 @@ fn handle(shared: &Shared, writer: &mut Writer<'_>, request: Request, replies: &
         Request::ChangeBulk(id, state, by, to) => {
             replies.push(later(to, attempt(shared, writer, |w| w.change_bulk(id, state, &by, now))));
         }
+        Request::Mark(mark, to) => replies.push(later(to, attempt(shared, writer, |w| w.mark_exported(*mark, now)))),
         Request::Window(window, to) => replies.push(later(to, read_window(&*shared.engine, window))),
         Request::Stop => {}
     }

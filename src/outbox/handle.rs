@@ -26,6 +26,7 @@ use super::tally::{self, Stored};
 use super::writer::Writer;
 use super::{codec, keys};
 use crate::domain::delivery::{Delivery, State};
+use crate::domain::export_mark::{ExportMark, MarkRefused, MarkRequest};
 use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
 use crate::domain::retention::RetentionPolicy;
 use crate::ops::clock::SharedClock;
@@ -310,6 +311,14 @@ impl Outbox {
         self.ask(|answer| Request::Pause(postback, pause, answer)).await
     }
 
+    /// Notes how far a consumer's exports reach; returns once it is durable.
+    ///
+    /// # Errors
+    /// The outer error when the outbox fails, the inner when the mark is refused.
+    pub async fn mark_exported(&self, mark: MarkRequest) -> Result<Result<ExportMark, MarkRefused>, OutboxError> {
+        self.ask(|answer| Request::Mark(Box::new(mark), answer)).await
+    }
+
     /// Scheduled deliveries of a postback in the order in which they are due, behind `after`; only durable ones.
     ///
     /// # Errors
@@ -440,6 +449,12 @@ pub(super) fn load_mirror(engine: &dyn Engine) -> Result<Mirror, OutboxError> {
         let (key, bytes) = pair?;
         if let Some(id) = keys::parse_bulk(&key) {
             mirror.bulks.insert(id, codec::decode(&key, &bytes)?);
+        }
+    }
+    for pair in pairs(keys::MARKS) {
+        let (key, bytes) = pair?;
+        if let Some(consumer) = keys::parse_mark(&key) {
+            mirror.marks.insert(consumer, codec::decode(&key, &bytes)?);
         }
     }
     let key = keys::meta("totals");

@@ -19,6 +19,7 @@
 //! | `f` | postback | since when it is misconfigured |
 //! | `o` | bulk order | the order, and how far it is |
 //! | `t` | bulk order, delivery | nothing: what is still to be done |
+//! | `x` | consumer of exports | how far its exports reach |
 //! | `m` | name | format version, totals, what is stored |
 //!
 //! Numbers are big-endian, so that the order of bytes is their order.
@@ -29,7 +30,7 @@ use sha2::{Digest, Sha256};
 use super::arrivals::SendClass;
 use super::model::PostbackNo;
 use crate::domain::event::Event;
-use crate::domain::id::{AffiliateId, BulkId, ClickId, DeliveryId, EventId, PostbackRef, TransactionId};
+use crate::domain::id::{AffiliateId, BulkId, ClickId, ConsumerName, DeliveryId, EventId, PostbackRef, TransactionId};
 
 pub(crate) const EVENTS: u8 = b'e';
 pub(crate) const SCHEDULED: u8 = b's';
@@ -45,6 +46,7 @@ pub(crate) const TALLIES: u8 = b'a';
 pub(crate) const PAUSES: u8 = b'z';
 pub(crate) const FLAGS: u8 = b'f';
 pub(crate) const BULKS: u8 = b'o';
+pub(crate) const MARKS: u8 = b'x';
 const TARGETS: u8 = b't';
 const IDENTITIES: u8 = b'k';
 const CLICKS: u8 = b'c';
@@ -255,6 +257,15 @@ pub(crate) fn parse_number(key: &[u8]) -> Option<PostbackNo> {
     Some(PostbackNo::from_be_bytes(key.get(1..5)?.try_into().ok()?))
 }
 
+pub(crate) fn mark(consumer: &ConsumerName) -> Vec<u8> {
+    join(MARKS, &[consumer.as_str().as_bytes()])
+}
+
+/// The consumer in a key of [`mark`].
+pub(crate) fn parse_mark(key: &[u8]) -> Option<ConsumerName> {
+    std::str::from_utf8(key.get(1..)?).ok()?.parse().ok()
+}
+
 pub(crate) fn meta(name: &str) -> Vec<u8> {
     join(META, &[name.as_bytes()])
 }
@@ -318,6 +329,8 @@ mod tests {
         assert_eq!(parse_click(&click(&ClickId::parse("c").unwrap(), id.event)), Some(id.event));
         let reference = PostbackRef { affiliate: "a.b".parse().unwrap(), postback: "c".parse().unwrap() };
         assert_eq!(parse_postback(&postback(&reference)), Some(reference));
+        let consumer = ConsumerName::parse("finance.eu").unwrap();
+        assert_eq!(parse_mark(&mark(&consumer)), Some(consumer));
         assert_eq!(parse_number(&pause(0x0102_0304)), Some(0x0102_0304));
     }
 

@@ -12,7 +12,9 @@ use super::model::{Counts, DeliveryView, EventRecord, Flag, HistoryView, OutboxE
 use super::tally::{Stored, Tally};
 use super::view::View;
 use crate::domain::event::Event;
-use crate::domain::id::{BulkId, ClickId, DeliveryId, EventId, PostbackRef, TransactionId};
+use crate::domain::export_mark::ExportMark;
+use crate::domain::id::{BulkId, ClickId, ConsumerName, DeliveryId, EventId, PostbackRef, TransactionId};
+use crate::domain::retention::Exported;
 
 /// Numbers of postbacks, counts and pauses, mirrored in memory.
 #[derive(Debug, Default)]
@@ -23,6 +25,7 @@ pub(crate) struct Mirror {
     pub(crate) pauses: BTreeMap<PostbackNo, Pause>,
     pub(crate) flags: BTreeMap<PostbackNo, Flag>,
     pub(crate) bulks: BTreeMap<BulkId, BulkRecord>,
+    pub(crate) marks: BTreeMap<ConsumerName, ExportMark>,
     pub(crate) totals: Totals,
     pub(crate) tallies: BTreeMap<PostbackNo, Tally>,
     pub(crate) stored: Stored,
@@ -115,6 +118,33 @@ impl Reader {
         let mut entries = pairs.take(limit).map(entry).collect::<Result<Vec<_>, OutboxError>>()?;
         entries.reverse();
         Ok(entries)
+    }
+
+    /// A delivery's history from an entry on, oldest first. Reads lazily: the caller stops when it has enough.
+    pub fn history_from(
+        &self,
+        id: DeliveryId,
+        entry: u32,
+    ) -> impl Iterator<Item = Result<HistoryView, OutboxError>> + Send + '_ {
+        let end = keys::prefix_end(&keys::histories(id));
+        self.engine.scan(Bound::Included(keys::history(id, entry)), end).map(|pair| {
+            let (key, bytes) = pair?;
+            let number = keys::parse_history_number(&key).unwrap_or_default();
+            Ok(HistoryView { number, entry: codec::decode(&key, &bytes)? })
+        })
+    }
+
+    /// Events in the order of acceptance, those without deliveries too, from one on. Reads lazily.
+    pub fn events_from(
+        &self,
+        from: EventId,
+    ) -> impl Iterator<Item = Result<(EventId, EventRecord), OutboxError>> + Send + '_ {
+        let end = keys::prefix_end(&keys::space(keys::EVENTS));
+        self.engine.scan(Bound::Included(keys::event(from)), end).map(|pair| {
+            let (key, bytes) = pair?;
+            let id = keys::parse_event(&key).unwrap_or(EventId::MIN);
+            Ok((id, codec::decode(&key, &bytes)?))
+        })
     }
 
     /// The events of a transaction, and those that reverse it, of all affiliates, oldest first.
@@ -371,6 +401,17 @@ impl Reader {
             Ok(keys::parse_last_delivery(&key).map(Target::from_stored))
         });
         Ok(targets.collect::<Result<Vec<_>, OutboxError>>()?.into_iter().flatten().collect())
+    }
+
+    /// How far each consumer of exports has come.
+    pub fn export_marks(&self) -> BTreeMap<ConsumerName, ExportMark> {
+        self.mirror().marks.clone()
+    }
+
+    /// How far all of some consumers have come.
+    pub fn exported_by(&self, consumers: &[ConsumerName]) -> Exported {
+        let mirror = self.mirror();
+        Exported::by_all(consumers.iter().map(|consumer| mirror.marks.get(consumer).map(|mark| mark.until)))
     }
 
     /// Totals since the store was created.

@@ -24,7 +24,7 @@ pub async fn run(outbox: Outbox, clock: SharedClock, policy: impl Fn() -> Retent
     let mut after = None;
     loop {
         let pass = async {
-            match pass(&outbox, &clock, policy(), &mut after).await {
+            match pass(&outbox, &clock, &policy, &mut after).await {
                 Ok(0) => {}
                 Ok(gone) => tracing::info!(events = gone, "retention.deleted"),
                 Err(error) => tracing::error!(%error, "retention could not go on"),
@@ -45,13 +45,15 @@ pub async fn run(outbox: Outbox, clock: SharedClock, policy: impl Fn() -> Retent
 pub(super) async fn pass(
     outbox: &Outbox,
     clock: &SharedClock,
-    policy: RetentionPolicy,
+    policy: &impl Fn() -> RetentionPolicy,
     after: &mut Option<EventId>,
 ) -> Result<u64, OutboxError> {
     // Bulk orders go also where no event has to.
-    let mut gone = outbox.retire(Vec::new(), policy).await?;
+    let mut gone = outbox.retire(Vec::new(), policy()).await?;
     for _ in 0..A_PASS / AT_ONCE {
         let begun = monotonic();
+        // Asked anew each time: a mark of exports that was taken back must hold at once.
+        let policy = policy();
         let (reader, from, now) = (outbox.reader().clone(), *after, clock.now());
         let looked = tokio::task::spawn_blocking(move || look(&reader, policy, from, now)).await;
         let (last, over) = looked.map_err(|error| OutboxError::Stopped(error.to_string()))??;

@@ -1,20 +1,41 @@
 //! Stories of retention: what is old enough goes, all of it, and nothing else does.
 
 use super::*;
-use crate::domain::retention::RetentionPolicy;
+use crate::domain::export_mark::{MarkRefused, MarkRequest};
+use crate::domain::id::ConsumerName;
+use crate::domain::retention::{Exported, RetentionPolicy};
 
 const DAY: Duration = Duration::from_hours(24);
-const POLICY: RetentionPolicy = RetentionPolicy { delivered: Duration::from_hours(48), dead: Duration::from_hours(96) };
+const POLICY: RetentionPolicy = RetentionPolicy {
+    delivered: Duration::from_hours(48),
+    dead: Duration::from_hours(96),
+    exported: Exported::NotAsked,
+};
 
 impl Story {
     async fn retire(&self) -> u64 {
+        self.retire_what_is_exported(&[]).await
+    }
+
+    /// Deletes what is old, and what these consumers all have.
+    async fn retire_what_is_exported(&self, consumers: &[&str]) -> u64 {
+        let consumers: Vec<ConsumerName> = consumers.iter().map(|name| name.parse().unwrap()).collect();
+        let policy = || RetentionPolicy { exported: self.outbox().reader().exported_by(&consumers), ..POLICY };
         let clock = Arc::clone(&self.clock) as crate::ops::clock::SharedClock;
         let mut after = None;
-        super::super::retention::pass(self.outbox(), &clock, POLICY, &mut after).await.unwrap()
+        super::super::retention::pass(self.outbox(), &clock, &policy, &mut after).await.unwrap()
     }
 
     fn is_known(&self, id: DeliveryId) -> bool {
         self.outbox().reader().event(id.event).unwrap().is_some()
+    }
+
+    /// Marks, as finance, everything between two times, in seconds after [`now`].
+    async fn mark(&self, since: Option<i64>, until: i64) -> Result<(), MarkRefused> {
+        let at = |second| now() + SignedDuration::from_secs(second);
+        let (consumer, since, until) = ("finance".parse().unwrap(), since.map(at), at(until));
+        let request = MarkRequest { consumer, since, until, rows: 1, by: "ops".into(), force: false };
+        self.outbox().mark_exported(request).await.unwrap().map(drop)
     }
 
     /// Settles at the time of the story's clock.
@@ -103,7 +124,34 @@ async fn ended_orders_go_also_where_no_event_has_to(story: Story) {
     assert_eq!(kept, given[2..], "one that is open is kept");
 }
 
+async fn what_finance_has_not_exported_is_kept(mut story: Story) {
+    const HOUR: i64 = 3_600;
+    let plan = || to(&["a", "b"], OrderPolicy::default());
+    let first = story.accept(event("t1", "ftd", Status::Approved), plan()).await;
+    let second = story.accept(event("t2", "ftd", Status::Approved), plan()).await;
+    for id in [first, DeliveryId { ordinal: 1, ..first }, second] {
+        story.settle_now(id, DELIVERED).await;
+    }
+    story.pass(Duration::from_hours(2));
+    story.settle_now(DeliveryId { ordinal: 1, ..second }, DELIVERED).await;
+    story.pass(3 * DAY);
+    assert_eq!(story.retire_what_is_exported(&["finance"]).await, 0, "nothing was ever exported");
+
+    story.mark(None, HOUR).await.unwrap();
+    story.reopen().await;
+    assert_eq!(story.retire_what_is_exported(&["finance", "audit"]).await, 0, "the other one has nothing yet");
+    assert_eq!(story.retire_what_is_exported(&["finance"]).await, 1);
+    assert_eq!((story.is_known(first), story.is_known(second)), (false, true), "one of its deliveries changed later");
+
+    assert!(matches!(story.mark(None, 3 * HOUR).await, Err(MarkRefused::Gap { .. })));
+    assert_eq!(story.retire_what_is_exported(&["finance"]).await, 0);
+    story.mark(Some(HOUR), 3 * HOUR).await.unwrap();
+    assert_eq!(story.retire_what_is_exported(&["finance"]).await, 1);
+    story.check_counts();
+}
+
 contract!(
+    what_finance_has_not_exported_is_kept,
     ended_orders_go_also_where_no_event_has_to,
     what_is_delivered_goes_after_its_time_and_leaves_nothing_behind,
     what_is_open_is_kept_however_old,

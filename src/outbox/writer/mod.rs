@@ -7,6 +7,7 @@
 mod accept;
 mod bulk;
 mod groups;
+mod mark;
 mod order;
 mod retire;
 mod settle;
@@ -30,7 +31,8 @@ use super::read::SharedMirror;
 use super::tally::{self, Payout, Tally};
 use super::view::{Overlay, View};
 use crate::domain::delivery::{Change, Delivery, HoldReason, State};
-use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
+use crate::domain::export_mark::ExportMark;
+use crate::domain::id::{BulkId, ConsumerName, DeliveryId, EventId, PostbackRef};
 use crate::domain::record::{Cause, HistoryEntry};
 
 /// What a group of requests leads to besides its writes.
@@ -61,6 +63,7 @@ pub(crate) struct Writer<'a> {
     flags: BTreeMap<PostbackNo, Option<Flag>>,
     bulks: BTreeMap<BulkId, BulkRecord>,
     undo_bulks: Vec<(BulkId, Option<BulkRecord>)>,
+    marks: BTreeMap<ConsumerName, ExportMark>,
 }
 
 /// A key with what the overlay held for it before, if anything.
@@ -99,6 +102,7 @@ impl<'a> Writer<'a> {
             flags: BTreeMap::new(),
             bulks: BTreeMap::new(),
             undo_bulks: Vec::new(),
+            marks: BTreeMap::new(),
         }
     }
 
@@ -182,6 +186,10 @@ impl<'a> Writer<'a> {
                 Some(pause) => mirror.pauses.insert(number, pause),
                 None => mirror.pauses.remove(&number),
             };
+        }
+        if !self.marks.is_empty() {
+            let marks = std::mem::take(&mut self.marks);
+            self.mirror.write().unwrap_or_else(PoisonError::into_inner).marks.extend(marks);
         }
         for (id, record) in std::mem::take(&mut self.bulks) {
             self.mirror.write().unwrap_or_else(PoisonError::into_inner).bulks.insert(id, record);
