@@ -17,6 +17,7 @@ mod read;
 mod reads;
 mod server;
 mod stall;
+mod trace;
 
 pub use admission::Admission;
 pub use auth::{Access, Identity};

@@ -30,6 +30,7 @@ mod source;
 mod stats;
 mod store;
 mod time;
+mod trace;
 mod watch;
 
 #[cfg(test)]
@@ -87,6 +88,8 @@ enum Command {
     List(list::ListArgs),
     /// Show a delivery with every attempt, or an event with its deliveries
     Show(show::ShowArgs),
+    /// Print one timeline of all that happened for a click, transaction, event or delivery
+    Trace(trace::TraceArgs),
     /// Show the state of everything
     Stats,
     /// Work with dead letters
@@ -163,6 +166,7 @@ async fn carry_out(context: &Context, command: Command) -> Ended {
         Command::Enqueue(args) => enqueue::enqueue(context, args).await,
         Command::List(args) => list::list(context, args).await,
         Command::Show(args) => show::show(context, args).await,
+        Command::Trace(args) => trace::trace(context, args).await,
         Command::Stats => stats::stats(context).await,
         Command::Dead(command) => dead::dead(context, command).await,
         Command::Replay(args) => bulk::replay(context, args).await,
@@ -194,6 +198,7 @@ mod tests {
         for typed in [
             "postbackd list --state dead --since 2h --columns delivery_id,http_status --json",
             "postbackd --config a.toml dead list --group",
+            "postbackd trace dep-88121 --requests",
             "postbackd dead replay --affiliate acme --reason x --yes",
             "postbackd replay dlv_0000000000000000 --dry-run",
             "postbackd release dlv_0000000000000000 --delivered --reason x",

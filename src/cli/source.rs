@@ -13,7 +13,7 @@ use super::show::EventDetail;
 use super::store::Store;
 use crate::domain::id::{DeliveryId, EventId};
 use crate::inspect::{
-    AffiliateView, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, Page, Stats, UnroutedEvent,
+    AffiliateView, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, Page, Stats, Trace, UnroutedEvent,
     UnroutedFilter,
 };
 
@@ -95,6 +95,17 @@ impl Source {
         match self {
             Self::Store(store) => store.event(id),
             Self::Daemon(client) => found(client.get(&["v1", "events", &id.to_string()], &[]).await),
+        }
+    }
+
+    /// The timeline of a key.
+    pub(super) async fn trace(&self, key: &str, requests: bool) -> Result<Option<Trace>, Failure> {
+        match self {
+            Self::Store(store) => store.trace(key, requests),
+            Self::Daemon(client) => {
+                let query = [("key", key.to_owned()), ("requests", requests.to_string())];
+                found(client.get(&["v1", "trace"], &query).await)
+            }
         }
     }
 

@@ -16,12 +16,12 @@ use crate::outbox::{
     Settlement,
 };
 
-struct Store {
+pub(super) struct Store {
     engine: Arc<MemoryEngine>,
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
 }
 
-fn store() -> Store {
+pub(super) fn store() -> Store {
     let engine = Arc::new(MemoryEngine::default());
     let options = Options { clock: Arc::new(SystemClock), keep_free: None, observer: None };
     Store { outbox: Outbox::open(Arc::clone(&engine) as Arc<dyn Engine>, options).unwrap(), engine }
@@ -29,10 +29,21 @@ fn store() -> Store {
 
 impl Store {
     /// Accepts an event of an affiliate for some of its postbacks.
-    async fn accept(&self, affiliate: &str, transaction: &str, postbacks: &[&str]) -> (EventId, Vec<DeliveryId>) {
+    pub(super) async fn accept(
+        &self,
+        affiliate: &str,
+        transaction: &str,
+        postbacks: &[&str],
+    ) -> (EventId, Vec<DeliveryId>) {
         let event =
             Event { affiliate_id: affiliate.parse().unwrap(), ..fixtures::event(transaction, "ftd", Status::Approved) };
-        let to = |name: &&str| PostbackRef { affiliate: affiliate.parse().unwrap(), postback: name.parse().unwrap() };
+        self.take(event, postbacks).await
+    }
+
+    /// Accepts an event for some postbacks of its affiliate.
+    pub(super) async fn take(&self, event: Event, postbacks: &[&str]) -> (EventId, Vec<DeliveryId>) {
+        let affiliate = event.affiliate_id.clone();
+        let to = |name: &&str| PostbackRef { affiliate: affiliate.clone(), postback: name.parse().unwrap() };
         let planned = |postback| PlannedDelivery { postback, lane: None, order: OrderPolicy::default() };
         let plan = postbacks.iter().map(to).map(planned).collect();
         let request =

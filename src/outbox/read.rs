@@ -124,6 +124,18 @@ impl Reader {
         Ok(events)
     }
 
+    /// The events of the order group that an event belongs to, itself among them, oldest first: one owner's transaction
+    /// with all that reverses it.
+    ///
+    /// # Errors
+    /// When the store cannot be read or a record is damaged.
+    pub fn group(&self, record: &EventRecord) -> Result<Vec<(EventId, EventRecord)>, OutboxError> {
+        let root = record.root();
+        let mut events = self.view().related_of(root, &record.event.affiliate_id)?.events;
+        events.retain(|(_, other)| other.root() == root);
+        Ok(events)
+    }
+
     /// The events of a click, oldest first.
     ///
     /// # Errors

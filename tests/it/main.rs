@@ -27,4 +27,5 @@ mod order;
 mod page;
 mod signing;
 mod tls;
+mod trace;
 mod wire;
