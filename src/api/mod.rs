@@ -17,6 +17,7 @@ mod read;
 mod reads;
 mod server;
 mod stall;
+mod stream;
 mod trace;
 
 pub use admission::Admission;
@@ -26,3 +27,4 @@ pub use listen::{Listeners, ServeError, bind};
 pub use problem::Problem;
 pub use reads::Reads;
 pub use server::{ReloadReport, ReloadRequest, State, serve};
+pub use stream::Streams;

@@ -29,6 +29,7 @@ mod show;
 mod source;
 mod stats;
 mod store;
+mod tail;
 mod time;
 mod trace;
 mod watch;
@@ -90,6 +91,8 @@ enum Command {
     Show(show::ShowArgs),
     /// Print one timeline of all that happened for a click, transaction, event or delivery
     Trace(trace::TraceArgs),
+    /// Watch attempts as they are made
+    Tail(tail::TailArgs),
     /// Show the state of everything
     Stats,
     /// Work with dead letters
@@ -167,6 +170,7 @@ async fn carry_out(context: &Context, command: Command) -> Ended {
         Command::List(args) => list::list(context, args).await,
         Command::Show(args) => show::show(context, args).await,
         Command::Trace(args) => trace::trace(context, args).await,
+        Command::Tail(args) => tail::tail(context, args).await,
         Command::Stats => stats::stats(context).await,
         Command::Dead(command) => dead::dead(context, command).await,
         Command::Replay(args) => bulk::replay(context, args).await,
@@ -199,6 +203,7 @@ mod tests {
             "postbackd list --state dead --since 2h --columns delivery_id,http_status --json",
             "postbackd --config a.toml dead list --group",
             "postbackd trace dep-88121 --requests",
+            "postbackd tail --affiliate acme --outcome retry --last 20 --ndjson",
             "postbackd dead replay --affiliate acme --reason x --yes",
             "postbackd replay dlv_0000000000000000 --dry-run",
             "postbackd release dlv_0000000000000000 --delivered --reason x",
@@ -223,6 +228,7 @@ mod tests {
             "postbackd release dlv_1 --resend --delivered --reason x",
             "postbackd list --columns nonsense",
             "postbackd list --json --ndjson",
+            "postbackd tail --text x",
             "postbackd list --since yesterday",
             "postbackd affiliate render acme --event - --type ftd",
             "postbackd affiliate render acme --reveal --json",

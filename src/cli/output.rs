@@ -123,6 +123,23 @@ impl Output {
         self.raw(format!("{}\n", lines.join("\n")).as_bytes())
     }
 
+    /// Prints a line at once, in a colour where there are colours; what is no printable character in it is escaped.
+    pub(super) fn line(&self, text: &str, colour: Option<Color>) -> Result<(), Failure> {
+        let text = printable(text);
+        let code = colour.filter(|_| self.colour).and_then(|colour| match colour {
+            Color::Green => Some("32"),
+            Color::Yellow => Some("33"),
+            Color::Red => Some("31"),
+            _ => None,
+        });
+        let line = match code {
+            Some(code) => format!("\u{1b}[{code}m{text}\u{1b}[0m\n"),
+            None => format!("{text}\n"),
+        };
+        self.raw(line.as_bytes())?;
+        self.flush()
+    }
+
     /// Prints bytes as they are: for scripts that we made ourselves.
     pub(super) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut data = lock(&self.data);

@@ -26,6 +26,7 @@ mod operators;
 mod order;
 mod page;
 mod signing;
+mod tail;
 mod tls;
 mod trace;
 mod wire;
