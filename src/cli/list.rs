@@ -25,7 +25,7 @@ pub(super) struct ListArgs {
     reach: ReachArgs,
 
     /// List events that are kept unrouted, instead of deliveries
-    #[arg(long, conflicts_with_all = ["postback", "state", "state_reason", "outcome", "http_status", "columns"])]
+    #[arg(long, conflicts_with_all = ["postback", "state", "state_reason", "outcome", "http_status", "text", "columns"])]
     unrouted: bool,
 }
 

@@ -243,6 +243,29 @@ impl Reader {
         })
     }
 
+    /// The scheduled deliveries of a postback, in the order in which they are due, those sent before behind the others;
+    /// at most `most`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn scheduled(&self, postback: PostbackNo, most: usize) -> Result<Vec<DeliveryId>, OutboxError> {
+        let prefix = keys::listed(keys::SCHEDULED, postback);
+        let pairs = self.engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix)).take(most);
+        let ids = pairs.map(|pair| Ok(keys::parse_scheduled(&pair?.0).map(|(_, id)| id)));
+        Ok(ids.collect::<Result<Vec<_>, OutboxError>>()?.into_iter().flatten().collect())
+    }
+
+    /// The deliveries that wait in their order groups, group by group; at most `most`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn waiting(&self, most: usize) -> Result<Vec<DeliveryId>, OutboxError> {
+        let space = keys::space(keys::WAITING);
+        let pairs = self.engine.scan(Bound::Included(space.clone()), keys::prefix_end(&space)).take(most);
+        let ids = pairs.map(|pair| Ok(keys::parse_last_delivery(&pair?.0)));
+        Ok(ids.collect::<Result<Vec<_>, OutboxError>>()?.into_iter().flatten().collect())
+    }
+
     /// Unrouted events in the order of acceptance or against it, behind `after`.
     pub fn unrouted(
         &self,
