@@ -140,6 +140,11 @@ impl Output {
         self.flush()
     }
 
+    /// Clears the terminal, where there is one.
+    pub(super) fn clear(&self) -> Result<(), Failure> {
+        if self.terminal { self.raw(b"\x1b[H\x1b[2J") } else { Ok(()) }
+    }
+
     /// Prints bytes as they are: for scripts that we made ourselves.
     pub(super) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut data = lock(&self.data);

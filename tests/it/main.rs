@@ -21,6 +21,7 @@ mod decisions;
 mod delivery;
 mod ingest;
 mod limits;
+mod lists;
 mod metrics;
 mod operators;
 mod order;
