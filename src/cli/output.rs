@@ -124,15 +124,15 @@ impl Output {
     }
 
     /// Prints a line at once, in a colour where there are colours; what is no printable character in it is escaped.
-    pub(super) fn line(&self, text: &str, colour: Option<Color>) -> Result<(), Failure> {
+    pub(super) fn line(&self, text: &str, colour: Color) -> Result<(), Failure> {
         let text = printable(text);
-        let code = colour.filter(|_| self.colour).and_then(|colour| match colour {
+        let code = match colour {
             Color::Green => Some("32"),
             Color::Yellow => Some("33"),
             Color::Red => Some("31"),
             _ => None,
-        });
-        let line = match code {
+        };
+        let line = match code.filter(|_| self.colour) {
             Some(code) => format!("\u{1b}[{code}m{text}\u{1b}[0m\n"),
             None => format!("{text}\n"),
         };

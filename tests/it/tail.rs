@@ -180,7 +180,7 @@ async fn who_listens_and_never_reads_misses_attempts_and_holds_up_neither_them_n
     world.received("acme", |ledger| ledger.accepted_keys == 4_000).await;
     world.at_rest().await;
     let mut text = String::new();
-    let mut buffer = [0; 65_536];
+    let mut buffer = [0; 16_000];
     while !text.contains("event: missed\ndata: {\"missed\":") {
         let read = tokio::time::timeout(patience(), late.read(&mut buffer)).await.expect("the rest in time").unwrap();
         assert!(read > 0, "the stream has ended: {text}");

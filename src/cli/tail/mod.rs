@@ -193,12 +193,12 @@ fn may_pass(error: &ClientError) -> bool {
     }
 }
 
-fn colour(outcome: Outcome) -> Option<Color> {
+fn colour(outcome: Outcome) -> Color {
     match outcome {
-        Outcome::Delivered | Outcome::Duplicate => Some(Color::Green),
-        Outcome::Throttled | Outcome::Retry | Outcome::Unreachable | Outcome::Ambiguous => Some(Color::Yellow),
+        Outcome::Delivered | Outcome::Duplicate => Color::Green,
+        Outcome::Throttled | Outcome::Retry | Outcome::Unreachable | Outcome::Ambiguous => Color::Yellow,
         Outcome::Rejected | Outcome::Misconfigured | Outcome::Unrenderable | Outcome::Gone | Outcome::Blocked => {
-            Some(Color::Red)
+            Color::Red
         }
     }
 }
