@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Query, State as Extract};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt as _, stream};
@@ -115,8 +115,10 @@ pub(super) async fn attempts(
     let stream = Stream { listener, wanted, unsaid: 0, caught_up: false, stop, settings, _place: place };
     let heard = stream::unfold(stream, |mut stream| async move { Some((stream.next().await?, stream)) });
     let told = Sse::new(heard.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
-    // A proxy that gathers an answer before it passes it on would hold it for ever.
-    Ok(([(HeaderName::from_static("x-accel-buffering"), "no")], told).into_response())
+    // A proxy that gathers an answer before it passes it on would hold it for ever. No other request follows on the
+    // connection: it would have no more time than the stream when the daemon ends.
+    let headers = [(HeaderName::from_static("x-accel-buffering"), "no"), (header::CONNECTION, "close")];
+    Ok((headers, told).into_response())
 }
 
 /// What somebody wants to hear, and may.

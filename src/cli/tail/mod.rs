@@ -132,9 +132,11 @@ impl Tail<'_> {
             let output = &self.context.output;
             output.say(&format!("postbackd: the stream from {} has ended; connecting again", self.client.endpoint()));
             response = loop {
+                // Nothing is missed by it, and a stream that ends again and again floods nobody.
+                tokio::time::sleep(RETRY).await;
                 match self.client.listen(&path, &self.query, self.last.as_deref()).await {
                     Ok(response) => break response,
-                    Err(error) if may_pass(&error) => tokio::time::sleep(RETRY).await,
+                    Err(error) if may_pass(&error) => {}
                     Err(error) => return error.failing("watching attempts"),
                 }
             };
