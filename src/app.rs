@@ -90,6 +90,7 @@ impl Daemon {
         let engine = SledEngine::open(&settings.outbox.path, settings.outbox.cache)?;
         let keep_free = Some((settings.outbox.path.clone(), settings.outbox.keep_free));
         let metrics = Arc::new(Metrics::default());
+        let feed = Arc::new(dispatch::Feed::new(Arc::clone(&clock)));
         let options = Options { clock: Arc::clone(&clock), keep_free, observer: Some(Arc::clone(&metrics) as Arc<_>) };
         let outbox = Outbox::open(Arc::new(engine), options)?;
         let listeners = api::bind(&settings).await?;
@@ -110,7 +111,7 @@ impl Daemon {
             clock: Arc::clone(&clock),
             routing: live.routing.subscribe(),
             stop: dispatch_stop.clone(),
-            observer: Arc::clone(&metrics) as Arc<_>,
+            observers: vec![Arc::clone(&metrics) as Arc<_>, Arc::clone(&feed) as Arc<_>],
         });
         let (reload, reloads) = mpsc::channel(4);
         let state = api::State {
@@ -127,6 +128,7 @@ impl Daemon {
             reads: api::Reads::default(),
             metrics,
             scrapes: api::Reads::for_scrapes(),
+            streams: api::Streams::new(feed, ingest_stop.clone()),
         };
         let (watched, marked) = (live.settings.subscribe(), outbox.reader().clone());
         let policy = move || {

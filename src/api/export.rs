@@ -34,6 +34,7 @@ pub(super) struct ExportQuery {
     http_status: Option<u16>,
     transaction: Option<String>,
     click: Option<String>,
+    text: Option<String>,
     since: Option<jiff::Timestamp>,
     until: Option<jiff::Timestamp>,
     by: Option<By>,
@@ -67,6 +68,7 @@ pub(super) async fn page(
         http_status: query.http_status,
         transaction: query.transaction,
         click: query.click,
+        text: query.text,
         since: query.since,
         until: query.until,
     };

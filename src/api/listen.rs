@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -36,6 +37,8 @@ const MAX_BUFFER: usize = 64 * 1024;
 const MAX_REFUSALS: usize = 64;
 /// Longest that telling one of them may take.
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
+/// Longest that an answer without an end may take for its last words once the daemon ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long to wait when the system has no more to give, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -241,6 +244,20 @@ async fn failed_to_accept(error: &io::Error) {
     }
 }
 
+/// Notes that the answer on a connection goes on until the daemon ends: whoever does not read it must not delay that.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Endless(Arc<AtomicBool>);
+
+impl Endless {
+    pub(super) fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_noted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Serves the requests of one connection.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -249,8 +266,11 @@ async fn converse(
     stalled_after: Duration,
     stop: CancellationToken,
 ) {
+    let endless = Endless::default();
+    let noted = endless.clone();
     let answer = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(access);
+        request.extensions_mut().insert(noted.clone());
         let answer = routes.clone().oneshot(request);
         async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
     });
@@ -266,7 +286,11 @@ async fn converse(
         _ = connection.as_mut() => {}
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+            if endless.is_noted() {
+                let _ = tokio::time::timeout(LAST_WORDS, connection).await;
+            } else {
+                let _ = connection.await;
+            }
         }
     }
 }

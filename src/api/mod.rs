@@ -18,6 +18,8 @@ mod read;
 mod reads;
 mod server;
 mod stall;
+mod stream;
+mod trace;
 
 pub use admission::Admission;
 pub use auth::{Access, Identity};
@@ -26,3 +28,4 @@ pub use listen::{Listeners, ServeError, bind};
 pub use problem::Problem;
 pub use reads::Reads;
 pub use server::{ReloadReport, ReloadRequest, State, serve};
+pub use stream::Streams;

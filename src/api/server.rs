@@ -14,7 +14,8 @@ use super::auth::{Access, Identity};
 use super::listen::{self, Listeners};
 use super::problem::Problem;
 use super::reads::Reads;
-use super::{export, ingest, metrics, operate, orders, read};
+use super::stream::Streams;
+use super::{export, ingest, metrics, operate, orders, read, stream, trace};
 use crate::config::Settings;
 use crate::dispatch::{BulkOrders, Dispatch, Intake, IntakeRules};
 use crate::ops::clock::SharedClock;
@@ -56,6 +57,8 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// Places for scrapes.
     pub scrapes: Reads,
+    /// Streams of attempts.
+    pub streams: Streams,
 }
 
 impl State {
@@ -86,6 +89,8 @@ fn routes(state: State) -> Router {
         .route("/v1/deliveries", get(read::deliveries))
         .route("/v1/deliveries/{id}", get(read::delivery))
         .route("/v1/deliveries/{id}/{order}", post(operate::order))
+        .route("/v1/attempts/stream", get(stream::attempts))
+        .route("/v1/trace", get(trace::trace))
         .route("/v1/orders", get(orders::list).post(orders::give))
         .route("/v1/orders/{id}", get(orders::show))
         .route("/v1/orders/{id}/{change}", post(orders::change))

@@ -23,6 +23,8 @@ use super::problem::Problem;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a whole exchange may take.
 const TOTAL: Duration = Duration::from_mins(2);
+/// How long a stream may go on before it is listened to anew.
+const LISTEN: Duration = Duration::from_hours(24);
 /// Most bytes read of an answer.
 const MAX_ANSWER: usize = 256 << 20;
 /// The host in requests over the socket, where it means nothing.
@@ -191,6 +193,46 @@ impl Client {
         self.document(&answer)
     }
 
+    /// Listens to a stream of server-sent events, behind the last one that was heard.
+    pub(super) async fn listen(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+        last: Option<&str>,
+    ) -> Result<reqwest::Response, ClientError> {
+        let request = self.http.get(self.url(path, query)).header(header::ACCEPT, "text/event-stream").timeout(LISTEN);
+        let request = match last {
+            Some(id) => request.header("last-event-id", id),
+            None => request,
+        };
+        let response = self.send(request).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let (status, headers) = (response.status(), response.headers().clone());
+        let answer = Answer { status, retry_after: None, headers, body: self.read(response).await? };
+        Err(ClientError::Problem(Box::new(answer.problem())))
+    }
+
+    fn url(&self, path: &[&str], query: &[(&str, String)]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ClientError> {
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token.expose_secret()),
+            None => request,
+        };
+        request.send().await.map_err(|error| self.unreachable(&error))
+    }
+
     /// Exchanges a request, with a JSON body where there is one, for an answer of any status.
     pub(super) async fn exchange(
         &self,
@@ -199,21 +241,11 @@ impl Client {
         query: &[(&str, String)],
         body: Option<Bytes>,
     ) -> Result<Answer, ClientError> {
-        let mut url = self.base.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        let mut request = self.http.request(method, url).header(header::ACCEPT, "application/json");
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token.expose_secret());
-        }
+        let mut request = self.http.request(method, self.url(path, query)).header(header::ACCEPT, "application/json");
         if let Some(body) = body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body);
         }
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = self.send(request).await?;
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);

@@ -33,6 +33,10 @@ pub(super) enum DeadCommand {
 
 /// Which dead letters to list.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  postbackd dead list --group
+  postbackd dead list --affiliate acme --text 'unknown click' --since 7d
+  postbackd dead list --sort payout --desc --limit 20")]
 pub(super) struct DeadListArgs {
     #[command(flatten)]
     filter: FilterArgs,
@@ -41,7 +45,7 @@ pub(super) struct DeadListArgs {
     reach: ReachArgs,
 
     /// Count them by reason, outcome, status and rule; looks at all of them
-    #[arg(long, conflicts_with_all = ["cursor", "columns", "oldest", "all"])]
+    #[arg(long, conflicts_with_all = ["cursor", "columns", "oldest", "all", "sort", "watch"])]
     group: bool,
 }
 

@@ -42,6 +42,10 @@ pub(super) struct FilterArgs {
     #[arg(long, value_name = "CODE")]
     http_status: Option<u16>,
 
+    /// Text in the last response (its body and headers, as far as they are kept) or error; capitals do not count
+    #[arg(long, value_name = "STRING")]
+    text: Option<String>,
+
     /// The event's transaction
     #[arg(long, value_name = "ID")]
     transaction: Option<String>,
@@ -86,6 +90,7 @@ impl FilterArgs {
             reason: self.state_reason.clone(),
             outcome: self.outcome.clone(),
             http_status: self.http_status,
+            text: self.text.clone(),
             transaction: self.transaction.clone(),
             click: self.click.clone(),
             since: self.since,
@@ -121,6 +126,7 @@ pub(super) fn query(filter: &DeliveryFilter) -> Vec<(&'static str, String)> {
         ("reason", filter.reason.clone()),
         ("outcome", filter.outcome.clone()),
         ("http_status", filter.http_status.map(|code| code.to_string())),
+        ("text", filter.text.clone()),
         ("transaction", filter.transaction.clone()),
         ("click", filter.click.clone()),
         ("since", filter.since.map(|at| at.to_string())),
@@ -151,6 +157,7 @@ mod tests {
             reason: Some("d".into()),
             outcome: Some("retry".into()),
             http_status: Some(500),
+            text: Some("Ö & ü".into()),
             transaction: Some("e".into()),
             click: Some("f".into()),
             since: Some(Timestamp::UNIX_EPOCH),

@@ -8,6 +8,8 @@ use super::context::Context;
 use super::exit::{Ended, Exit, Failure};
 use super::filter::FilterArgs;
 use super::output::{Form, Rows};
+use super::redraw::WatchArgs;
+use super::sort::{MAX_SORTED, SortArgs, Sorted};
 use super::source::Source;
 use super::time::shown;
 use crate::inspect::{DeliveryFilter, DeliverySummary, Direction, Page, UnroutedEvent, UnroutedFilter};
@@ -17,6 +19,12 @@ const PAGE: usize = 1_000;
 
 /// What to list.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  postbackd list --affiliate acme --state dead --since 2h
+  postbackd list --text 'ip not allowed' --columns delivery_id,http_status,error
+  postbackd list --state scheduled --sort due --watch
+  postbackd list --since 24h --sort payout --desc --limit 20
+  postbackd list --unrouted --json")]
 pub(super) struct ListArgs {
     #[command(flatten)]
     filter: FilterArgs,
@@ -25,7 +33,7 @@ pub(super) struct ListArgs {
     reach: ReachArgs,
 
     /// List events that are kept unrouted, instead of deliveries
-    #[arg(long, conflicts_with_all = ["postback", "state", "state_reason", "outcome", "http_status", "columns"])]
+    #[arg(long, conflicts_with_all = ["postback", "state", "state_reason", "outcome", "http_status", "text", "columns", "sort"])]
     unrouted: bool,
 }
 
@@ -51,6 +59,12 @@ pub(super) struct ReachArgs {
     /// Columns of the table, divided by commas; JSON is always complete
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     columns: Vec<Column>,
+
+    #[command(flatten)]
+    sort: SortArgs,
+
+    #[command(flatten)]
+    watch: WatchArgs,
 }
 
 impl ReachArgs {
@@ -68,7 +82,8 @@ pub(super) async fn list(context: &Context, args: ListArgs) -> Ended {
     if args.unrouted {
         let filter = args.filter.unrouted();
         let source = Source::open(context).await?;
-        return unrouted(context, &source, &filter, args.reach).await;
+        let look = async || unrouted(context, &source, &filter, args.reach.clone()).await;
+        return args.reach.watch.repeat(context, &source, look).await;
     }
     let filter = args.filter.filter(&[])?;
     let source = Source::open(context).await?;
@@ -77,13 +92,29 @@ pub(super) async fn list(context: &Context, args: ListArgs) -> Ended {
 
 /// Prints the deliveries of a filter.
 pub(super) async fn print(context: &Context, source: &Source, filter: &DeliveryFilter, reach: ReachArgs) -> Ended {
+    reach.watch.repeat(context, source, async || look(context, source, filter, reach.clone()).await).await
+}
+
+async fn look(context: &Context, source: &Source, filter: &DeliveryFilter, reach: ReachArgs) -> Ended {
     let columns = if reach.columns.is_empty() { Column::DEFAULT.to_vec() } else { reach.columns.clone() };
     let table = Table {
         header: columns.iter().map(|column| column.name()).collect(),
         row: &|delivery: &DeliverySummary| columns.iter().map(|column| column.cell(delivery)).collect(),
         empty: "no delivery meets the filter",
     };
-    walk(context, Walk::new(source, filter, reach.direction(), reach.most()), reach.cursor, &table).await
+    if reach.sort.key().is_none() {
+        return walk(context, Walk::new(source, filter, reach.direction(), reach.most()), reach.cursor, &table).await;
+    }
+    let all = Walk::new(source, filter, reach.direction(), MAX_SORTED + 1);
+    let mut sorted = reach.sort.collect(all).await?;
+    let total = sorted.len();
+    sorted.truncate(reach.most());
+    let shown = sorted.len();
+    walk(context, Walk::over(Sorted(sorted), usize::MAX), None, &table).await?;
+    if shown < total {
+        context.output.say(&format!("{shown} of {total} are listed: add --all, or --limit"));
+    }
+    Ok(Exit::Ok)
 }
 
 async fn unrouted(context: &Context, source: &Source, filter: &UnroutedFilter, reach: ReachArgs) -> Ended {
@@ -231,7 +262,8 @@ impl<'a> Walk<Deliveries<'a>> {
 }
 
 impl<P: Pages> Walk<P> {
-    fn over(pages: P, most: usize) -> Self {
+    /// A walk over at most so many of what is on some pages.
+    pub(super) fn over(pages: P, most: usize) -> Self {
         Self { pages, left: most, cursor: None, ended: false }
     }
 
@@ -280,7 +312,8 @@ mod tests {
     }
 
     fn reach(all: bool, limit: usize) -> ReachArgs {
-        ReachArgs { limit, all, oldest: false, cursor: None, columns: Vec::new() }
+        let (sort, watch) = (SortArgs::default(), WatchArgs::default());
+        ReachArgs { limit, all, oldest: false, cursor: None, columns: Vec::new(), sort, watch }
     }
 
     #[tokio::test]

@@ -24,13 +24,17 @@ mod orders;
 mod output;
 mod problem;
 mod receiver;
+mod redraw;
 mod run;
 mod shell;
 mod show;
+mod sort;
 mod source;
 mod stats;
 mod store;
+mod tail;
 mod time;
+mod trace;
 mod watch;
 
 #[cfg(test)]
@@ -91,8 +95,12 @@ enum Command {
     /// Export events, deliveries or attempts for finance and other programs
     #[command(subcommand)]
     Export(export::ExportCommand),
+    /// Print one timeline of all that happened for a click, transaction, event or delivery
+    Trace(trace::TraceArgs),
+    /// Watch attempts as they are made
+    Tail(tail::TailArgs),
     /// Show the state of everything
-    Stats,
+    Stats(stats::StatsArgs),
     /// Work with dead letters
     #[command(subcommand)]
     Dead(dead::DeadCommand),
@@ -168,7 +176,9 @@ async fn carry_out(context: &Context, command: Command) -> Ended {
         Command::List(args) => list::list(context, args).await,
         Command::Show(args) => show::show(context, args).await,
         Command::Export(command) => export::export(context, command).await,
-        Command::Stats => stats::stats(context).await,
+        Command::Trace(args) => trace::trace(context, args).await,
+        Command::Tail(args) => tail::tail(context, args).await,
+        Command::Stats(args) => stats::stats(context, &args).await,
         Command::Dead(command) => dead::dead(context, command).await,
         Command::Replay(args) => bulk::replay(context, args).await,
         Command::Discard(args) => bulk::discard(context, args, None).await,
@@ -199,6 +209,11 @@ mod tests {
         for typed in [
             "postbackd list --state dead --since 2h --columns delivery_id,http_status --json",
             "postbackd --config a.toml dead list --group",
+            "postbackd trace dep-88121 --requests",
+            "postbackd list --text timeout --sort payout --desc --watch",
+            "postbackd dead list --sort attempts --limit 5",
+            "postbackd stats --watch=500ms",
+            "postbackd tail --affiliate acme --outcome retry --last 20 --ndjson",
             "postbackd dead replay --affiliate acme --reason x --yes",
             "postbackd replay dlv_0000000000000000 --dry-run",
             "postbackd release dlv_0000000000000000 --delivered --reason x",
@@ -227,6 +242,11 @@ mod tests {
             "postbackd release dlv_1 --resend --delivered --reason x",
             "postbackd list --columns nonsense",
             "postbackd list --json --ndjson",
+            "postbackd list --desc",
+            "postbackd list --sort due --cursor dlv_1",
+            "postbackd list --unrouted --sort due",
+            "postbackd stats --watch=1ms",
+            "postbackd tail --text x",
             "postbackd list --since yesterday",
             "postbackd affiliate render acme --event - --type ftd",
             "postbackd affiliate render acme --reveal --json",

@@ -123,6 +123,28 @@ impl Output {
         self.raw(format!("{}\n", lines.join("\n")).as_bytes())
     }
 
+    /// Prints a line at once, in a colour where there are colours; what is no printable character in it is escaped.
+    pub(super) fn line(&self, text: &str, colour: Color) -> Result<(), Failure> {
+        let text = printable(text);
+        let code = match colour {
+            Color::Green => Some("32"),
+            Color::Yellow => Some("33"),
+            Color::Red => Some("31"),
+            _ => None,
+        };
+        let line = match code.filter(|_| self.colour) {
+            Some(code) => format!("\u{1b}[{code}m{text}\u{1b}[0m\n"),
+            None => format!("{text}\n"),
+        };
+        self.raw(line.as_bytes())?;
+        self.flush()
+    }
+
+    /// Clears the terminal, where there is one.
+    pub(super) fn clear(&self) -> Result<(), Failure> {
+        if self.terminal { self.raw(b"\x1b[H\x1b[2J") } else { Ok(()) }
+    }
+
     /// Prints bytes as they are: for scripts that we made ourselves.
     pub(super) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut data = lock(&self.data);

@@ -13,6 +13,7 @@ use super::exit::{Ended, Exit, Failure};
 use super::output::{Form, Rows};
 use super::source::Source;
 use super::time::{micros, shown};
+use crate::domain::delivery::StateKind;
 use crate::domain::id::{DeliveryId, EventId};
 use crate::inspect::{AttemptView, Choice, Decision, DeliveryDetail, DeliverySummary, HistoryEntryView};
 
@@ -164,33 +165,41 @@ fn transaction(delivery: &DeliverySummary) -> String {
 }
 
 fn describe_entry(text: &mut String, entry: &HistoryEntryView, bodies: bool) {
-    let _ = write!(text, "{}  {}", shown(entry.at), entry.what);
+    let _ = writeln!(text, "{}  {}{}", shown(entry.at), entry.what, describe_change(entry));
+    if let Some(attempt) = &entry.attempt {
+        describe_attempt(text, attempt, bodies);
+    }
+}
+
+/// What an entry of a history says behind its first word, on one line.
+pub(super) fn describe_change(entry: &HistoryEntryView) -> String {
+    let mut text = String::new();
     if let Some(order) = &entry.order {
         let _ = write!(text, " {order}");
     }
     if let Some(by) = &entry.by {
         let _ = write!(text, " by {by}");
     }
+    if let Some(id) = &entry.order_id {
+        let _ = write!(text, " ({id})");
+    }
     if let Some(why) = &entry.why {
         let _ = write!(text, ": {why}");
     }
     if let Some(attempt) = &entry.attempt {
-        let status =
-            attempt.response.as_ref().map_or_else(|| "no answer".into(), |response| response.status.to_string());
+        let status = attempt.http_status.map_or_else(|| "no answer".into(), |status| status.to_string());
         let took = micros(attempt.timings_us.total);
         let _ = write!(text, " #{}: {status} in {took}, {} ({})", attempt.number, attempt.outcome.name(), attempt.rule);
     }
-    let _ = write!(text, " → {}", entry.state.name());
-    if let Some(reason) = &entry.reason {
-        let _ = write!(text, " ({reason})");
-    }
-    if let Some(due) = entry.due {
-        let _ = write!(text, ", due {}", shown(due));
-    }
-    text.push('\n');
-    if let Some(attempt) = &entry.attempt {
-        describe_attempt(text, attempt, bodies);
-    }
+    text.push_str(&describe_standing(entry.state, entry.reason.as_deref(), entry.due));
+    text
+}
+
+/// How a delivery stands behind what happened to it.
+pub(super) fn describe_standing(state: StateKind, reason: Option<&str>, due: Option<Timestamp>) -> String {
+    let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let due = due.map(|due| format!(", due {}", shown(due))).unwrap_or_default();
+    format!(" → {}{reason}{due}", state.name())
 }
 
 pub(super) fn describe_attempt(text: &mut String, attempt: &AttemptView, bodies: bool) {

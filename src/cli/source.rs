@@ -14,7 +14,7 @@ use super::store::Store;
 use crate::domain::id::{DeliveryId, EventId};
 use crate::inspect::{
     AffiliateView, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, ExportKind, ExportPage, MarkView, Page,
-    Stats, UnroutedEvent, UnroutedFilter,
+    Stats, Trace, UnroutedEvent, UnroutedFilter,
 };
 
 /// Where reads come from.
@@ -119,6 +119,17 @@ impl Source {
         match self {
             Self::Store(store) => store.event(id),
             Self::Daemon(client) => found(client.get(&["v1", "events", &id.to_string()], &[]).await),
+        }
+    }
+
+    /// The timeline of a key.
+    pub(super) async fn trace(&self, key: &str, requests: bool) -> Result<Option<Trace>, Failure> {
+        match self {
+            Self::Store(store) => store.trace(key, requests),
+            Self::Daemon(client) => {
+                let query = [("key", key.to_owned()), ("requests", requests.to_string())];
+                found(client.get(&["v1", "trace"], &query).await)
+            }
         }
     }
 

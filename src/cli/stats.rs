@@ -3,20 +3,38 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use clap::Args;
 use indicatif::{HumanBytes, HumanDuration};
 
 use super::context::Context;
 use super::exit::{Ended, Exit, Failure};
 use super::output::{Form, Rows};
+use super::redraw::WatchArgs;
 use super::source::Source;
 use super::time::shown;
 use crate::domain::delivery::{DeadReason, StateKind};
 use crate::inspect::{AffiliateStats, PostbackStats, Stats};
 use crate::outbox::Money;
 
+/// How to show the state of everything.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  postbackd stats
+  postbackd stats --watch=10s
+  postbackd stats --json | jq .deliveries")]
+pub(super) struct StatsArgs {
+    #[command(flatten)]
+    watch: WatchArgs,
+}
+
 /// Shows the state of everything.
-pub(super) async fn stats(context: &Context) -> Ended {
-    let stats = Source::open(context).await?.stats().await?;
+pub(super) async fn stats(context: &Context, args: &StatsArgs) -> Ended {
+    let source = Source::open(context).await?;
+    args.watch.repeat(context, &source, async || look(context, &source).await).await
+}
+
+async fn look(context: &Context, source: &Source) -> Ended {
+    let stats = source.stats().await?;
     match context.output.form() {
         Form::Json | Form::Ndjson => context.output.document(&stats)?,
         Form::People => print(context, &stats)?,

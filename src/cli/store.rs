@@ -13,7 +13,7 @@ use crate::domain::id::{DeliveryId, EventId};
 use crate::domain::plan::Affiliates;
 use crate::inspect::{
     self, AffiliateView, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, ExportKind, ExportPage, ListError,
-    MAX_EXPORTED_ROWS, MarkView, Onlooker, Page, Stats, UnroutedEvent, UnroutedFilter,
+    MAX_EXPORTED_ROWS, MarkView, Onlooker, Page, Stats, Trace, UnroutedEvent, UnroutedFilter,
 };
 use crate::ops::clock::{Clock, SystemClock};
 use crate::outbox::{EngineError, Outbox, OutboxError, Reader, SledEngine};
@@ -120,6 +120,11 @@ impl Store {
             accepted_at: record.accepted_at,
             deliveries,
         }))
+    }
+
+    /// A timeline.
+    pub(super) fn trace(&self, key: &str, requests: bool) -> Result<Option<Trace>, Failure> {
+        inspect::trace(&self.reader, key, requests, &Onlooker::OFFLINE).map_err(|error| broken(&error))
     }
 
     /// Every affiliate, as the configuration and the store know it.

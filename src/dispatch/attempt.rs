@@ -26,7 +26,7 @@ pub(crate) struct Attempter {
     pub(crate) outbox: Outbox,
     pub(crate) transport: Transport,
     pub(crate) clock: SharedClock,
-    pub(crate) observer: Arc<dyn AttemptObserver>,
+    pub(crate) observers: Arc<[Arc<dyn AttemptObserver>]>,
 }
 
 /// Is told of every attempt, in the task that made it: it must not block.
@@ -42,6 +42,8 @@ pub struct AttemptNote {
     pub id: crate::domain::id::DeliveryId,
     /// The transaction that it tells of.
     pub transaction_id: crate::domain::id::TransactionId,
+    /// The click that led to it.
+    pub click_id: Option<crate::domain::id::ClickId>,
     /// Its postback.
     pub postback: crate::domain::id::PostbackRef,
     /// The event's type.
@@ -54,6 +56,10 @@ pub struct AttemptNote {
     pub outcome: Outcome,
     /// The response's status code.
     pub status: Option<u16>,
+    /// The rule that decided.
+    pub rule: String,
+    /// Why there was no whole answer.
+    pub error: Option<String>,
     /// How the delivery stands behind it.
     pub delivery: Delivery,
     /// How long it took.
@@ -69,7 +75,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) enum Attempted {
     /// It was attempted, and that is durable.
-    Made(Ended, Box<AttemptNote>),
+    Made(Ended),
     /// There was nothing to attempt (any more).
     Nothing,
     /// It is being changed at this moment: it has to have another turn.
@@ -110,29 +116,32 @@ impl Attempter {
         let mut note = AttemptNote {
             id: lease.id(),
             transaction_id: lease.record().event.transaction_id.clone(),
+            click_id: lease.record().event.click_id.clone(),
             postback: postback.reference(),
             kind: lease.record().event.kind.clone(),
             accepted_at: lease.record().accepted_at,
             number: record.number,
             outcome: record.outcome,
             status: record.response.as_ref().map(|response| response.status),
+            rule: record.rule.clone(),
+            error: record.error.clone(),
             delivery: lease.before().clone(),
             timings: record.timings,
             at,
         };
-        let error = record.error.clone();
-        let rule = record.rule.clone();
         let pause = (judgement.outcome == Outcome::Gone).then(|| Pause {
             at,
             by: "postbackd".into(),
-            reason: format!("the receiver answered that the postback is gone ({rule})"),
+            reason: format!("the receiver answered that the postback is gone ({})", note.rule),
         });
         note.delivery = self.outbox.settle(Settlement { lease, attempt: record, conclusion, at, pause }).await?;
-        log(&note, &rule, error.as_deref());
-        self.observer.attempted(&note);
+        log(&note);
+        for observer in &*self.observers {
+            observer.attempted(&note);
+        }
         let slow_down = slow_down(&judgement, &note.delivery.state, at);
         let took = monotonic().duration_since(begun);
-        Ok(Attempted::Made(Ended { health: health(&judgement, &note), slow_down, took }, Box::new(note)))
+        Ok(Attempted::Made(Ended { health: health(&judgement, &note), slow_down, took }))
     }
 }
 
@@ -156,7 +165,7 @@ fn slow_down(judgement: &Judgement, state: &State, at: Timestamp) -> Option<Dura
 }
 
 /// One wide line an attempt.
-fn log(note: &AttemptNote, rule: &str, error: Option<&str>) {
+fn log(note: &AttemptNote) {
     let micros = |part: Option<Duration>| part.map(|part| u64::try_from(part.as_micros()).unwrap_or(u64::MAX));
     tracing::info!(
         delivery = %note.id,
@@ -169,8 +178,8 @@ fn log(note: &AttemptNote, rule: &str, error: Option<&str>) {
         status = note.status,
         state = note.delivery.state.kind().name(),
         reason = note.delivery.state.reason(),
-        rule,
-        error,
+        rule = note.rule,
+        error = note.error,
         dns_us = micros(note.timings.dns),
         connect_us = micros(note.timings.connect),
         tls_us = micros(note.timings.tls),
@@ -181,8 +190,30 @@ fn log(note: &AttemptNote, rule: &str, error: Option<&str>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::domain::id::PostbackRef;
+
+    /// The note of an attempt of acme's delivery.
+    pub(in crate::dispatch) fn note(outcome: Outcome) -> AttemptNote {
+        let at = crate::fixtures::now();
+        AttemptNote {
+            id: "dlv_0000000000000000".parse().unwrap(),
+            transaction_id: "dep-1".parse().unwrap(),
+            click_id: None,
+            postback: PostbackRef { affiliate: "acme".parse().unwrap(), postback: "conversions".parse().unwrap() },
+            kind: "ftd".parse().unwrap(),
+            accepted_at: at,
+            number: 1,
+            outcome,
+            status: None,
+            rule: "test".into(),
+            error: None,
+            delivery: Delivery { state: State::Scheduled { due: at }, made: 1, spent: 1 },
+            timings: Timings::default(),
+            at,
+        }
+    }
 
     #[test]
     fn the_affiliate_slows_down_as_it_asks_and_for_a_moment_where_this_machine_failed() {

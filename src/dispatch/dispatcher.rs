@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attempt::{AttemptNote, AttemptObserver, Attempted, Attempter};
+use super::attempt::{AttemptObserver, Attempted, Attempter};
 use super::breaker::Breaker;
 use super::scheduler::{Route, Scheduler, Step};
 use super::window::WINDOW;
@@ -26,8 +26,6 @@ use crate::transport::Transport;
 
 /// Longest the dispatcher sleeps: a wall clock that is set back or forward is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-/// Notes of attempts kept for slow listeners.
-const NOTES: usize = 4_096;
 
 /// What the dispatcher takes from the configuration; replaced whole at a reload.
 #[derive(Debug, Clone)]
@@ -72,16 +70,10 @@ enum Report {
 /// A handle to the running dispatcher. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Dispatch {
-    notes: broadcast::Sender<Arc<AttemptNote>>,
     questions: mpsc::Sender<oneshot::Sender<Vec<AffiliateStatus>>>,
 }
 
 impl Dispatch {
-    /// Attempts as they are settled. A listener that is too slow misses some.
-    pub fn attempts(&self) -> broadcast::Receiver<Arc<AttemptNote>> {
-        self.notes.subscribe()
-    }
-
     /// How each affiliate stands; empty once the dispatcher has stopped.
     pub async fn status(&self) -> Vec<AffiliateStatus> {
         let (answer, answered) = oneshot::channel();
@@ -104,7 +96,7 @@ pub struct Parts {
     /// Ends new sends; those in flight are finished.
     pub stop: CancellationToken,
     /// Who is told of attempts.
-    pub observer: Arc<dyn AttemptObserver>,
+    pub observers: Vec<Arc<dyn AttemptObserver>>,
 }
 
 struct Dispatcher {
@@ -116,12 +108,10 @@ struct Dispatcher {
     disk_is_full: bool,
     tasks: TaskTracker,
     reports: mpsc::UnboundedSender<Report>,
-    notes: broadcast::Sender<Arc<AttemptNote>>,
 }
 
 /// Starts the dispatcher; its task ends when it is told to stop and nothing is in flight any more.
 pub fn start(parts: Parts) -> (Dispatch, tokio::task::JoinHandle<()>) {
-    let (notes, _) = broadcast::channel(NOTES);
     let (questions, asked) = mpsc::channel(16);
     // Not bounded by itself, but by what is in flight and by the number of schedules being read.
     let (reports, reported) = mpsc::unbounded_channel();
@@ -130,7 +120,7 @@ pub fn start(parts: Parts) -> (Dispatch, tokio::task::JoinHandle<()>) {
         outbox: parts.outbox.clone(),
         transport: routing.transport.clone(),
         clock: parts.clock.clone(),
-        observer: Arc::clone(&parts.observer),
+        observers: parts.observers.clone().into(),
     };
     let dispatcher = Dispatcher {
         scheduler: Scheduler::new(routing.slots),
@@ -140,11 +130,10 @@ pub fn start(parts: Parts) -> (Dispatch, tokio::task::JoinHandle<()>) {
         disk_is_full: false,
         tasks: TaskTracker::new(),
         reports,
-        notes: notes.clone(),
         parts,
     };
     let task = tokio::spawn(dispatcher.run(reported, asked));
-    (Dispatch { notes, questions }, task)
+    (Dispatch { questions }, task)
 }
 
 /// The report that an attempt owes: sent when it ends, also where it ends in a panic.
@@ -230,10 +219,7 @@ impl Dispatcher {
     fn take_report(&mut self, report: Report) {
         let now = self.now();
         match report {
-            Report::Attempted(due, Ok(Attempted::Made(ended, note))) => {
-                let _ = self.notes.send(Arc::new(*note));
-                self.scheduler.ended(due.id, Some(ended), now);
-            }
+            Report::Attempted(due, Ok(Attempted::Made(ended))) => self.scheduler.ended(due.id, Some(ended), now),
             Report::Attempted(due, Ok(Attempted::Nothing)) => self.scheduler.ended(due.id, None, now),
             Report::Attempted(due, Ok(Attempted::Busy)) => {
                 self.scheduler.ended(due.id, None, now);

@@ -5,8 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use super::views::DeliverySummary;
 use crate::domain::delivery::StateKind;
-use crate::domain::id::{AffiliateId, ClickId, DeliveryId, EventType, PostbackName, TransactionId};
+use crate::domain::id::{AffiliateId, ClickId, DeliveryId, EventType, PostbackName, PostbackRef, TransactionId};
 use crate::domain::outcome::Outcome;
+use crate::domain::record::{Cause, RecordedResponse};
+use crate::outbox::DeliveryView;
+
+/// Longest text that is looked for, in characters.
+const MAX_TEXT: usize = 200;
 
 /// Conditions on a delivery; all that are given must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -36,6 +41,9 @@ pub struct DeliveryFilter {
     /// The status code of the last attempt's response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_status: Option<u16>,
+    /// Text in the last attempt's response or error, however it is written in capitals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// The event's transaction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transaction: Option<String>,
@@ -82,6 +90,8 @@ pub(super) struct Checked {
     pub(super) state: Option<StateKind>,
     pub(super) transaction: Option<TransactionId>,
     pub(super) click: Option<ClickId>,
+    /// In small letters.
+    text: Option<String>,
     pub(super) filter: DeliveryFilter,
 }
 
@@ -128,8 +138,18 @@ impl DeliveryFilter {
             })?,
             transaction: parsed("transaction", self.transaction.as_ref(), str::parse)?,
             click: parsed("click", self.click.as_ref(), str::parse)?,
+            text: parsed("text", self.text.as_ref(), sought)?,
             filter: self.clone(),
         })
+    }
+}
+
+/// A text to be looked for, in small letters.
+fn sought(text: &str) -> Result<String, String> {
+    match text.chars().count() {
+        0 => Err("there is nothing to look for".into()),
+        1..=MAX_TEXT => Ok(text.to_lowercase()),
+        _ => Err(format!("use at most {MAX_TEXT} characters")),
     }
 }
 
@@ -140,6 +160,25 @@ pub(super) enum Listed {
     Dead,
     /// Held deliveries.
     Held,
+}
+
+/// States of deliveries that are still to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Live {
+    /// Scheduled, or in flight.
+    Scheduled,
+    /// Waiting in their order group.
+    Waiting,
+}
+
+/// Whether the last attempt's response or error contains a text in small letters; what was no attempt says nothing.
+fn says(view: &DeliveryView, text: &str) -> bool {
+    let Some(Cause::Attempted(attempt)) = view.last.as_ref().map(|entry| &entry.cause) else { return false };
+    let said = |part: &str| part.to_lowercase().contains(text);
+    let answered = |response: &RecordedResponse| {
+        said(&response.body) || response.headers.iter().any(|(name, value)| said(&format!("{name}: {value}")))
+    };
+    attempt.error.as_deref().is_some_and(said) || attempt.response.as_ref().is_some_and(answered)
 }
 
 impl Checked {
@@ -160,7 +199,7 @@ impl Checked {
         }
     }
 
-    pub(super) fn matches(&self, summary: &DeliverySummary) -> bool {
+    pub(super) fn matches(&self, summary: &DeliverySummary, view: &DeliveryView) -> bool {
         let wanted = &self.filter;
         let same = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
         let last = summary.last_attempt.as_ref();
@@ -175,5 +214,28 @@ impl Checked {
             && wanted.click.as_deref().is_none_or(|click| summary.click_id.as_deref() == Some(click))
             && wanted.since.is_none_or(|since| summary.accepted_at >= since)
             && wanted.until.is_none_or(|until| summary.accepted_at < until)
+            && self.text.as_deref().is_none_or(|text| says(view, text))
+    }
+
+    /// The states whose deliveries stand in an index of what is still to come, where they are all that is meant and
+    /// nothing narrower is given.
+    pub(super) fn live(&self) -> Option<Live> {
+        if !self.ids.is_empty() || self.transaction.is_some() || self.click.is_some() {
+            return None;
+        }
+        match self.state? {
+            // On disk, what is in flight is scheduled.
+            StateKind::Scheduled | StateKind::InFlight => Some(Live::Scheduled),
+            StateKind::Waiting => Some(Live::Waiting),
+            StateKind::Held | StateKind::Delivered | StateKind::Dead | StateKind::Cancelled | StateKind::Superseded => {
+                None
+            }
+        }
+    }
+
+    /// Whether a postback may have what is meant.
+    pub(super) fn concerns(&self, postback: &PostbackRef) -> bool {
+        self.affiliate.as_ref().is_none_or(|affiliate| postback.affiliate == *affiliate)
+            && self.postback.as_ref().is_none_or(|name| postback.postback == *name)
     }
 }

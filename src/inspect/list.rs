@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cursor::{Cursor, invalid};
 use super::decision::decision;
-use super::filter::{Checked, DeliveryFilter, Direction, InvalidFilter, Listed};
+use super::filter::{Checked, DeliveryFilter, Direction, InvalidFilter, Listed, Live};
 use super::views::{DeliveryDetail, DeliverySummary, HistoryEntryView};
 use crate::domain::delivery::StateKind;
 use crate::domain::id::{DeliveryId, EventId};
@@ -91,7 +91,7 @@ pub fn list(
         }
         if let Some(view) = reader.delivery_of(id, &record)? {
             let summary = DeliverySummary::new(&view, &record, (onlooker.in_flight)(id));
-            if checked.matches(&summary) {
+            if checked.matches(&summary, &view) {
                 items.push(summary);
             }
         }
@@ -122,13 +122,16 @@ fn source<'r>(
 ) -> Result<Walk<'r>, ListError> {
     let after = cursor.map(|cursor| cursor.id);
     if !checked.ids.is_empty() {
-        return Ok(walk_ids(reader, checked.ids.clone(), after));
+        return Ok(walk_ids(reader, checked.ids.clone(), Direction::Oldest, after));
     }
     if let Some(transaction) = &checked.transaction {
         return Ok(walk_events(reader.transaction(transaction)?, direction, after));
     }
     if let Some(click) = &checked.click {
         return Ok(walk_events(reader.click(click)?, direction, after));
+    }
+    if let Some(ids) = checked.live().map(|live| live_ids(reader, checked, live)).transpose()?.flatten() {
+        return Ok(walk_ids(reader, ids, direction, after.or_else(|| start(checked, direction))));
     }
     match checked.listed() {
         Some(listed) => Ok(walk_listed(reader, checked, listed, resume(reader, cursor)?)),
@@ -160,10 +163,30 @@ fn start(checked: &Checked, direction: Direction) -> Option<DeliveryId> {
     }
 }
 
-fn walk_ids(reader: &Reader, mut ids: Vec<DeliveryId>, after: Option<DeliveryId>) -> Walk<'_> {
+/// What is still to be sent, where that is little: what is much is found soon on the way over all events, and in the
+/// order that was asked for.
+fn live_ids(reader: &Reader, checked: &Checked, live: Live) -> Result<Option<Vec<DeliveryId>>, OutboxError> {
+    let mut ids = Vec::new();
+    match live {
+        Live::Waiting => ids = reader.waiting(MAX_LOOKED_AT + 1)?,
+        Live::Scheduled => {
+            for (number, name) in reader.postbacks() {
+                if checked.concerns(&name) && ids.len() <= MAX_LOOKED_AT {
+                    ids.append(&mut reader.scheduled(number, MAX_LOOKED_AT + 1 - ids.len())?);
+                }
+            }
+        }
+    }
+    Ok((ids.len() <= MAX_LOOKED_AT).then_some(ids))
+}
+
+fn walk_ids(reader: &Reader, mut ids: Vec<DeliveryId>, direction: Direction, after: Option<DeliveryId>) -> Walk<'_> {
     ids.sort_unstable();
     ids.dedup();
-    let rest = ids.into_iter().filter(move |id| after.is_none_or(|after| *id > after));
+    if direction == Direction::Newest {
+        ids.reverse();
+    }
+    let rest = ids.into_iter().filter(move |id| is_behind(*id, after, direction));
     Box::new(rest.filter_map(|id| reader.event(id.event).transpose().map(|found| Ok((id, Arc::new(found?))))))
 }
 
@@ -184,12 +207,15 @@ fn walk_events(
         }
         ids.into_iter().map(move |id| (id, Arc::clone(&record)))
     });
-    let behind = move |id: DeliveryId| match (after, direction) {
+    Box::new(deliveries.filter(move |(id, _)| is_behind(*id, after, direction)).map(Ok))
+}
+
+fn is_behind(id: DeliveryId, after: Option<DeliveryId>, direction: Direction) -> bool {
+    match (after, direction) {
         (None, _) => true,
         (Some(after), Direction::Newest) => id < after,
         (Some(after), Direction::Oldest) => id > after,
-    };
-    Box::new(deliveries.filter(move |(id, _)| behind(*id)).map(Ok))
+    }
 }
 
 /// With which postback, and behind which of its deliveries, a list that goes postback by postback goes on.
@@ -212,12 +238,8 @@ fn walk_listed<'r>(
     listed: Listed,
     resume: Option<(DeliveryId, PostbackNo)>,
 ) -> Walk<'r> {
-    let wanted = checked.clone();
     let mut numbers: Vec<_> = reader.postbacks();
-    numbers.retain(|(_, name)| {
-        wanted.affiliate.as_ref().is_none_or(|affiliate| name.affiliate == *affiliate)
-            && wanted.postback.as_ref().is_none_or(|postback| name.postback == *postback)
-    });
+    numbers.retain(|(_, name)| checked.concerns(name));
     let walk = numbers.into_iter().filter(move |(number, _)| resume.is_none_or(|(_, from)| *number >= from));
     Box::new(walk.flat_map(move |(number, _)| {
         let after = resume.filter(|(_, from)| *from == number).map(|(id, _)| id);
@@ -247,7 +269,7 @@ pub fn matching(
             break;
         }
         let Some(view) = reader.delivery_of(id, &record)? else { continue };
-        let meant = checked.matches(&DeliverySummary::new(&view, &record, false));
+        let meant = checked.matches(&DeliverySummary::new(&view, &record, false), &view);
         if meant && eligible(view.delivery.state.kind()) {
             ids.push(id);
         }

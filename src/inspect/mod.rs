@@ -10,6 +10,7 @@ mod export;
 mod filter;
 mod list;
 mod stats;
+mod trace;
 mod unrouted;
 mod views;
 
@@ -22,8 +23,11 @@ pub use export::{
 pub use filter::{DeliveryFilter, Direction, InvalidFilter};
 pub use list::{ListError, Onlooker, Page, list, matching, show};
 pub use stats::{AffiliateStats, LatelyStats, PostbackStats, Stats, TotalStats, stats};
+pub use trace::{KeyKind, LeftOut, Trace, TraceEntry, TraceStep, TracedEvent, trace};
 pub use unrouted::{UnroutedEvent, UnroutedFilter, unrouted};
 pub use views::{AttemptView, DeliveryDetail, DeliverySummary, HistoryEntryView, LastAttempt, PauseView, TimingsView};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trace_tests;

@@ -9,6 +9,7 @@ use crate::domain::event::{Event, Status};
 use crate::domain::id::{DeliveryId, EventId, PostbackRef};
 use crate::domain::outcome::Outcome;
 use crate::domain::postback::OrderPolicy;
+use crate::domain::record::{AttemptRecord, RecordedResponse};
 use crate::fixtures::{self, now};
 use crate::ops::clock::SystemClock;
 use crate::outbox::{
@@ -16,12 +17,12 @@ use crate::outbox::{
     Settlement,
 };
 
-struct Store {
+pub(super) struct Store {
     engine: Arc<MemoryEngine>,
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
 }
 
-fn store() -> Store {
+pub(super) fn store() -> Store {
     let engine = Arc::new(MemoryEngine::default());
     let options = Options { clock: Arc::new(SystemClock), keep_free: None, observer: None };
     Store { outbox: Outbox::open(Arc::clone(&engine) as Arc<dyn Engine>, options).unwrap(), engine }
@@ -29,10 +30,21 @@ fn store() -> Store {
 
 impl Store {
     /// Accepts an event of an affiliate for some of its postbacks.
-    async fn accept(&self, affiliate: &str, transaction: &str, postbacks: &[&str]) -> (EventId, Vec<DeliveryId>) {
+    pub(super) async fn accept(
+        &self,
+        affiliate: &str,
+        transaction: &str,
+        postbacks: &[&str],
+    ) -> (EventId, Vec<DeliveryId>) {
         let event =
             Event { affiliate_id: affiliate.parse().unwrap(), ..fixtures::event(transaction, "ftd", Status::Approved) };
-        let to = |name: &&str| PostbackRef { affiliate: affiliate.parse().unwrap(), postback: name.parse().unwrap() };
+        self.take(event, postbacks).await
+    }
+
+    /// Accepts an event for some postbacks of its affiliate.
+    pub(super) async fn take(&self, event: Event, postbacks: &[&str]) -> (EventId, Vec<DeliveryId>) {
+        let affiliate = event.affiliate_id.clone();
+        let to = |name: &&str| PostbackRef { affiliate: affiliate.clone(), postback: name.parse().unwrap() };
         let planned = |postback| PlannedDelivery { postback, lane: None, order: OrderPolicy::default() };
         let plan = postbacks.iter().map(to).map(planned).collect();
         let request =
@@ -45,11 +57,27 @@ impl Store {
 
     async fn dead(&self, affiliate: &str, transaction: &str, postback: &str) -> DeliveryId {
         let id = self.accept(affiliate, transaction, &[postback]).await.1[0];
+        self.kill(id, fixtures::attempt(1, Outcome::Rejected)).await
+    }
+
+    /// A dead letter of acme by an attempt.
+    async fn die_of(&self, transaction: &str, attempt: AttemptRecord) -> DeliveryId {
+        let id = self.accept("acme", transaction, &["a"]).await.1[0];
+        self.kill(id, attempt).await
+    }
+
+    async fn kill(&self, id: DeliveryId, attempt: AttemptRecord) -> DeliveryId {
         let lease = self.outbox.begin(id).unwrap().leased().unwrap();
-        let attempt = fixtures::attempt(1, Outcome::Rejected);
         let conclusion = Conclusion::Dead(DeadReason::Exhausted);
         self.outbox.settle(Settlement { lease, attempt, conclusion, at: now(), pause: None }).await.unwrap();
         id
+    }
+
+    /// Makes the record of an event unreadable.
+    fn damage(&self, id: EventId) {
+        let bytes = id.as_u64().to_be_bytes();
+        let key = [b"e".as_slice(), &bytes].concat();
+        self.engine.apply(Batch { writes: vec![(key, Some(b"damaged".to_vec()))] }).unwrap();
     }
 
     /// Removes all that is stored of an event, as retention would.
@@ -109,6 +137,84 @@ async fn nobody_learns_of_others_by_a_cursor() {
     for direction in [Direction::Newest, Direction::Oldest] {
         let page = list(store.outbox.reader(), &filter, direction, None, 1, &onlooker).unwrap();
         assert_eq!((ids(&page), page.next_cursor), (vec![own.to_string()], None), "{direction:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_still_to_be_sent_is_found_without_looking_at_what_was() {
+    let store = store();
+    let scheduled = |n| format!("open-{n}");
+    for number in 0..3 {
+        store.accept("acme", &scheduled(number), &["a"]).await;
+        store.accept("beta", &scheduled(number), &["a"]).await;
+    }
+    for status in [Status::Pending, Status::Approved] {
+        store.take(fixtures::event("both", "ftd", status), &["a"]).await;
+    }
+    let done = store.dead("acme", "done", "a").await;
+    // Whoever comes by its record finds it damaged.
+    store.damage(done.event);
+    let listed = |filter: &DeliveryFilter, direction, cursor: Option<&str>, limit| {
+        let page = list(store.outbox.reader(), filter, direction, cursor, limit, &Onlooker::OFFLINE).unwrap();
+        (page.items.into_iter().map(|item| item.transaction_id).collect::<Vec<_>>(), page.next_cursor)
+    };
+    let of = |state: &str, affiliate: Option<&str>| DeliveryFilter {
+        state: Some(state.into()),
+        affiliate: affiliate.map(Into::into),
+        ..DeliveryFilter::default()
+    };
+    let (newest, oldest) = (Direction::Newest, Direction::Oldest);
+    let own = of("scheduled", Some("acme"));
+    let (first, cursor) = listed(&own, newest, None, 2);
+    let (second, end) = listed(&own, newest, cursor.as_deref(), 2);
+    assert_eq!((first.concat(), second.concat(), end), ("bothopen-2".into(), "open-1open-0".into(), None));
+    assert_eq!(listed(&own, oldest, None, 9).0, ["open-0", "open-1", "open-2", "both"]);
+    assert_eq!(listed(&of("scheduled", None), newest, None, 9).0.len(), 7);
+    assert_eq!(listed(&of("waiting", None), newest, None, 9).0, ["both"]);
+    assert_eq!(listed(&of("waiting", Some("beta")), newest, None, 9).0.len(), 0);
+    assert_eq!(matching(store.outbox.reader(), &of("waiting", None), |_| true, 9).unwrap().len(), 1);
+    let all = list(store.outbox.reader(), &of("delivered", None), newest, None, 9, &Onlooker::OFFLINE);
+    assert!(matches!(all, Err(ListError::Outbox(_))), "the damaged record is there");
+}
+
+#[tokio::test]
+async fn a_text_is_looked_for_in_all_that_came_back() {
+    let store = store();
+    let with = |change: fn(&mut AttemptRecord)| {
+        let mut attempt = fixtures::attempt(1, Outcome::Rejected);
+        change(&mut attempt);
+        attempt
+    };
+    let answered = |headers: Vec<(String, String)>, body: &str| RecordedResponse {
+        status: 400,
+        headers,
+        body: body.into(),
+        body_bytes: 1,
+        truncated: false,
+    };
+    store.die_of("body", with(|_| ())).await;
+    let attempts = [
+        ("by-body", AttemptRecord { response: Some(answered(Vec::new(), "the IP is Not Allowed")), ..with(|_| ()) }),
+        ("by-header", {
+            let headers = vec![("X-Why".into(), "Not allowed".into())];
+            AttemptRecord { response: Some(answered(headers, "")), ..with(|_| ()) }
+        }),
+        ("by-error", with(|attempt| attempt.error = Some("NOT ALLOWED by the proxy".into()))),
+        ("otherwise", AttemptRecord { response: Some(answered(Vec::new(), "no")), ..with(|_| ()) }),
+    ];
+    for (transaction, attempt) in attempts {
+        store.die_of(transaction, attempt).await;
+    }
+    let found = |text: &str| {
+        let filter = DeliveryFilter { text: Some(text.into()), ..dead_ones() };
+        let page = list(store.outbox.reader(), &filter, Direction::Newest, None, 9, &Onlooker::OFFLINE)?;
+        Ok::<_, ListError>(page.items.into_iter().map(|item| item.transaction_id).collect::<Vec<_>>())
+    };
+    assert_eq!(found("not allowed").unwrap(), ["by-body", "by-header", "by-error"]);
+    assert_eq!(found("X-WHY: not").unwrap(), ["by-header"]);
+    assert_eq!(found("nowhere").unwrap(), [""; 0]);
+    for wrong in [String::new(), "x".repeat(201)] {
+        assert!(matches!(found(&wrong), Err(ListError::Filter(fault)) if fault.field == "text"));
     }
 }
 

@@ -104,6 +104,9 @@ pub struct HistoryEntryView {
     pub by: Option<String>,
     /// The reason given, or the event that caused it.
     pub why: Option<String>,
+    /// The bulk order that it was part of.
+    #[serde(default)]
+    pub order_id: Option<String>,
     /// The state behind it.
     pub state: StateKind,
     /// Why it stands there.
@@ -125,6 +128,9 @@ pub struct AttemptView {
     pub outcome: Outcome,
     /// The rule that decided.
     pub rule: String,
+    /// The response's status code.
+    #[serde(default)]
+    pub http_status: Option<u16>,
     /// Why there was no whole answer.
     pub error: Option<String>,
     /// The request, secrets masked.
@@ -188,7 +194,7 @@ impl From<Flag> for FlagView {
     }
 }
 
-fn due(state: &State) -> Option<Timestamp> {
+pub(super) fn due(state: &State) -> Option<Timestamp> {
     match state {
         State::Scheduled { due } => Some(*due),
         _ => None,
@@ -252,6 +258,7 @@ impl HistoryEntryView {
             order: None,
             by: None,
             why: None,
+            order_id: None,
             state: state.kind(),
             reason: state.reason().map(Into::into),
             due: due(state),
@@ -267,6 +274,7 @@ impl HistoryEntryView {
                 shown.order = Some(order.order.name().into());
                 shown.by = Some(order.by);
                 shown.why = Some(order.reason);
+                shown.order_id = order.bulk.map(|bulk| bulk.to_string());
             }
             Cause::Freed => shown.what = "freed".into(),
             Cause::HeldByRule => shown.what = "held".into(),
@@ -294,6 +302,7 @@ impl AttemptView {
             started_at: attempt.started_at,
             outcome: attempt.outcome,
             rule: attempt.rule,
+            http_status: attempt.response.as_ref().map(|response| response.status),
             error: attempt.error,
             request: attempt.request,
             digest: attempt.digest.map(hex::encode),

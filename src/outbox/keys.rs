@@ -184,7 +184,7 @@ pub(crate) fn dead(postback: PostbackNo, id: DeliveryId) -> Vec<u8> {
     join(DEAD, &[&postback.to_be_bytes(), &delivery_bytes(id)])
 }
 
-/// All held (`HELD`) or dead (`DEAD`) deliveries of a postback.
+/// All held (`HELD`), dead (`DEAD`) or scheduled (`SCHEDULED`) deliveries of a postback.
 pub(crate) fn listed(space: u8, postback: PostbackNo) -> Vec<u8> {
     join(space, &[&postback.to_be_bytes()])
 }

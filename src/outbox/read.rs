@@ -157,6 +157,18 @@ impl Reader {
         Ok(events)
     }
 
+    /// The events of the order group that an event belongs to, itself among them, oldest first: one owner's transaction
+    /// with all that reverses it.
+    ///
+    /// # Errors
+    /// When the store cannot be read or a record is damaged.
+    pub fn group(&self, record: &EventRecord) -> Result<Vec<(EventId, EventRecord)>, OutboxError> {
+        let root = record.root();
+        let mut events = self.view().related_of(root, &record.event.affiliate_id)?.events;
+        events.retain(|(_, other)| other.root() == root);
+        Ok(events)
+    }
+
     /// The events of a click, oldest first.
     ///
     /// # Errors
@@ -262,6 +274,29 @@ impl Reader {
                 Err(error) => Some(Err(error)),
             }
         })
+    }
+
+    /// The scheduled deliveries of a postback, in the order in which they are due, those sent before behind the others;
+    /// at most `most`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn scheduled(&self, postback: PostbackNo, most: usize) -> Result<Vec<DeliveryId>, OutboxError> {
+        let prefix = keys::listed(keys::SCHEDULED, postback);
+        let pairs = self.engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix)).take(most);
+        let ids = pairs.map(|pair| Ok(keys::parse_scheduled(&pair?.0).map(|(_, id)| id)));
+        Ok(ids.collect::<Result<Vec<_>, OutboxError>>()?.into_iter().flatten().collect())
+    }
+
+    /// The deliveries that wait in their order groups, group by group; at most `most`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn waiting(&self, most: usize) -> Result<Vec<DeliveryId>, OutboxError> {
+        let space = keys::space(keys::WAITING);
+        let pairs = self.engine.scan(Bound::Included(space.clone()), keys::prefix_end(&space)).take(most);
+        let ids = pairs.map(|pair| Ok(keys::parse_last_delivery(&pair?.0)));
+        Ok(ids.collect::<Result<Vec<_>, OutboxError>>()?.into_iter().flatten().collect())
     }
 
     /// Unrouted events in the order of acceptance or against it, behind `after`.

@@ -340,7 +340,7 @@ impl<'w> Walk<'w> {
     fn delivery(&mut self, id: DeliveryId, record: &EventRecord) -> Result<Ended, OutboxError> {
         let Some(view) = self.reader.delivery_of(id, record)? else { return Ok(Ended::Open) };
         let summary = DeliverySummary::new(&view, record, (self.onlooker.in_flight)(id));
-        if !self.checked.matches(&summary) {
+        if !self.checked.matches(&summary, &view) {
             return Ok(Ended::Open);
         }
         let delivery = DeliveryRow { summary: &summary, record };

@@ -24,6 +24,7 @@ fn note(outcome: Outcome, state: State) -> AttemptNote {
     AttemptNote {
         id: "dlv_0000000000000000".parse().unwrap(),
         transaction_id: "dep-1".parse().unwrap(),
+        click_id: None,
         postback: crate::domain::id::PostbackRef {
             affiliate: "acme".parse().unwrap(),
             postback: "conversions".parse().unwrap(),
@@ -33,6 +34,8 @@ fn note(outcome: Outcome, state: State) -> AttemptNote {
         number: 1,
         outcome,
         status: None,
+        rule: "test".into(),
+        error: None,
         delivery: Delivery { state, made: 1, spent: 1 },
         timings: Timings { total: Duration::from_millis(70), ..Timings::default() },
         at,

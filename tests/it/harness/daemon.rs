@@ -1,12 +1,13 @@
 //! The real daemon as a process of its own: started, asked, killed and started again.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{TOKEN, patience};
 
@@ -31,6 +32,72 @@ pub(crate) struct Finished {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+}
+
+/// A command that runs.
+pub(crate) struct Running {
+    child: Child,
+    lines: UnboundedReceiver<String>,
+    words: UnboundedReceiver<String>,
+}
+
+impl Running {
+    /// The next line of its standard output.
+    pub(crate) async fn line(&mut self) -> String {
+        next(&mut self.lines).await
+    }
+
+    /// Waits for a line of its standard error that contains these words.
+    pub(crate) async fn says(&mut self, words: &str) {
+        while !next(&mut self.words).await.contains(words) {}
+    }
+
+    /// Interrupts it, as a person does with Ctrl-C.
+    pub(crate) fn interrupt(&self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    }
+
+    /// Waits for its end; returns its exit code.
+    pub(crate) async fn wait(&mut self) -> Option<i32> {
+        end_of(&mut self.child, "the command").await
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn next(lines: &mut UnboundedReceiver<String>) -> String {
+    tokio::time::timeout(patience(), lines.recv()).await.expect("a line in time").expect("a line before the end")
+}
+
+/// The lines of a pipe as they come.
+fn lines_of(pipe: impl Read + Send + 'static) -> UnboundedReceiver<String> {
+    let (sender, lines) = unbounded_channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}
+
+async fn end_of(child: &mut Child, what: &str) -> Option<i32> {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(started.elapsed() < patience(), "{what} does not end");
+        // The end of a process gives no signal that could be awaited here, and the receivers must go on meanwhile.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 fn binary() -> Command {
@@ -85,15 +152,7 @@ impl Daemon {
 
     /// Waits for its end; returns its exit code.
     pub(crate) async fn wait(&mut self) -> Option<i32> {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(started.elapsed() < patience(), "the daemon does not end");
-            // The end of a process gives no signal that could be awaited here, and the receivers must go on meanwhile.
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        end_of(&mut self.child, "the daemon").await
     }
 
     /// Where its API listens.
@@ -145,6 +204,23 @@ impl Daemon {
         let config = self.directory.join("postbackd.toml");
         let config = config.to_str().unwrap();
         command(&self.directory, &[&["--config", config], arguments].concat())
+    }
+
+    /// Begins a command against this daemon. With `deaf`, nobody reads its standard output.
+    pub(crate) fn begin(&self, arguments: &[&str], deaf: bool) -> Running {
+        let mut command = binary();
+        command.current_dir(&self.directory).arg("--config").arg(self.directory.join("postbackd.toml")).args(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let lines = if deaf { unbounded_channel().1 } else { lines_of(stdout) };
+        Running { child, lines, words: lines_of(stderr) }
+    }
+
+    /// Listens to a stream with a token, behind a place in it where there is one.
+    pub(crate) async fn listen(&self, token: &str, path: &str, behind: Option<&str>) -> reqwest::Response {
+        let request = self.client.get(self.url(path)).bearer_auth(token);
+        let request = behind.into_iter().fold(request, |request, place| request.header("last-event-id", place));
+        request.send().await.unwrap()
     }
 }
 

@@ -12,7 +12,7 @@ use postbackd::ops::clock::SystemClock;
 use postbackd::receiver::{LedgerSnapshot, Receiver, ReceiverOptions, Script, Verify};
 use serde_json::{Value, json};
 
-pub(crate) use daemon::{Answer, Daemon, command};
+pub(crate) use daemon::{Answer, Daemon, Running, command};
 pub(crate) use tls::{Authority, Front, TlsFront};
 
 /// Longest a test waits for anything: `POSTBACKD_TEST_PATIENCE` seconds, for runs of many events.
