@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, ReloadReport, ReloadRequest, ServeError};
-use crate::config::{self, Problem, Settings, UnknownAffiliate};
+use crate::config::{self, Problem, Retain, Settings, UnknownAffiliate};
 use crate::dispatch::{self, BulkOrders, Dispatch, Intake, IntakeRules, Routing};
-use crate::domain::retention::RetentionPolicy;
+use crate::domain::retention::{Pressure, RetentionPolicy};
 use crate::ops::clock::{SharedClock, SystemClock};
 use crate::ops::metrics::Metrics;
 use crate::ops::{descriptors, systemd};
@@ -134,7 +134,8 @@ impl Daemon {
         let policy = move || {
             let retain = watched.borrow().outbox.retain.clone();
             let exported = marked.exported_by(&retain.until_exported);
-            RetentionPolicy { delivered: retain.delivered, dead: retain.dead, exported }
+            let Retain { delivered, dead, size, .. } = retain;
+            RetentionPolicy { delivered, dead, exported, size, pressure: Pressure::None }
         };
         tokio::spawn(retention::run(outbox.clone(), clock, policy, ingest_stop.clone()));
         let serving = tokio::spawn(api::serve(listeners, state, ingest_stop.clone()));

@@ -69,7 +69,7 @@ fn outbox(section: Option<Section<'_>>, base: &Path) -> OutboxSettings {
         path: PathBuf::from("/var/lib/postbackd"),
         cache: 256 * MIB,
         keep_free: 512 * MIB,
-        retain: Retain { delivered: 90 * DAY, dead: 400 * DAY, until_exported: Vec::new() },
+        retain: Retain { delivered: 90 * DAY, dead: 400 * DAY, until_exported: Vec::new(), size: None },
     };
     let Some(mut section) = section else { return settings };
     if let Some(item) = section.get("engine")
@@ -94,6 +94,7 @@ fn outbox(section: Option<Section<'_>>, base: &Path) -> OutboxSettings {
             let name = entry.parsed(|text| ConsumerName::parse(text), "write a name such as \"finance\"");
             settings.retain.until_exported.extend(name);
         }
+        settings.retain.size = retain.get("size").and_then(|item| item.size(64 * MIB..=64 * 1024 * GIB));
         retain.finish();
     }
     section.finish();

@@ -71,6 +71,8 @@ pub struct Retain {
     pub dead: Duration,
     /// Those who must have exported them before, however old they are.
     pub until_exported: Vec<ConsumerName>,
+    /// Most bytes of records; settled ones go before their time where there are more.
+    pub size: Option<u64>,
 }
 
 /// Who may talk to the daemon, and where.

@@ -1,4 +1,4 @@
-//! How long what is settled is kept.
+//! How long what is settled is kept, and how much of it.
 
 use std::time::Duration;
 
@@ -6,7 +6,10 @@ use jiff::Timestamp;
 
 use super::delivery::StateKind;
 
-/// How long settled deliveries are kept, counted from their last change.
+/// What is kept under any pressure: producers repeat events for a while, and must be told that they are there already.
+pub const LEAST_AGE: Duration = Duration::from_hours(24);
+
+/// How long settled deliveries are kept, counted from their last change, and how much may be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionPolicy {
     /// Those that need nobody's attention: delivered, cancelled, superseded.
@@ -15,6 +18,21 @@ pub struct RetentionPolicy {
     pub dead: Duration,
     /// What must have been exported before it may go.
     pub exported: Exported,
+    /// Most bytes of records; where there are more, what is settled goes before its time.
+    pub size: Option<u64>,
+    /// What has to go before its time.
+    pub pressure: Pressure,
+}
+
+/// What has to go before its time because too much is stored. What is not settled never has to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pressure {
+    /// Nothing.
+    None,
+    /// What needs nobody's attention.
+    Delivered,
+    /// Dead letters, too.
+    Dead,
 }
 
 /// How far those have come who must have exported something before it may be deleted.
@@ -48,25 +66,52 @@ impl Exported {
 }
 
 impl RetentionPolicy {
+    /// Whether more is stored than may be.
+    pub fn is_over_size(&self, record_bytes: u64) -> bool {
+        self.size.is_some_and(|most| record_bytes > most)
+    }
+
+    /// The policy where something has to go before its time.
+    #[must_use]
+    pub fn pressed(self, pressure: Pressure) -> Self {
+        Self { pressure, ..self }
+    }
+
+    fn age_of_delivered(&self) -> Duration {
+        match self.pressure {
+            Pressure::None => self.delivered,
+            Pressure::Delivered | Pressure::Dead => self.delivered.min(LEAST_AGE),
+        }
+    }
+
+    fn age_of_dead(&self) -> Duration {
+        match self.pressure {
+            Pressure::None | Pressure::Delivered => self.dead,
+            Pressure::Dead => self.dead.min(LEAST_AGE),
+        }
+    }
+
     /// Whether a delivery that came into its state at `since` need no longer be kept. One that is not settled is kept
     /// however old it is.
     pub fn is_over(self, state: StateKind, since: Timestamp, now: Timestamp) -> bool {
         let old = match state {
             StateKind::Scheduled | StateKind::Waiting | StateKind::InFlight | StateKind::Held => false,
-            StateKind::Delivered | StateKind::Cancelled | StateKind::Superseded => passed(self.delivered, since, now),
-            StateKind::Dead => passed(self.dead, since, now),
+            StateKind::Delivered | StateKind::Cancelled | StateKind::Superseded => {
+                passed(self.age_of_delivered(), since, now)
+            }
+            StateKind::Dead => passed(self.age_of_dead(), since, now),
         };
         old && self.exported.has(since)
     }
 
     /// Whether an event without deliveries need no longer be kept.
     pub fn is_over_unrouted(self, accepted: Timestamp, now: Timestamp) -> bool {
-        passed(self.dead, accepted, now) && self.exported.has(accepted)
+        passed(self.age_of_dead(), accepted, now) && self.exported.has(accepted)
     }
 
     /// The latest time of acceptance of events that may have to go.
     pub fn horizon(self, now: Timestamp) -> Timestamp {
-        let old = now.checked_sub(self.delivered.min(self.dead)).unwrap_or(Timestamp::MIN);
+        let old = now.checked_sub(self.age_of_delivered().min(self.age_of_dead())).unwrap_or(Timestamp::MIN);
         match self.exported {
             Exported::NotAsked => old,
             Exported::Never => Timestamp::MIN,
@@ -88,6 +133,8 @@ mod tests {
         delivered: Duration::from_secs(90),
         dead: Duration::from_secs(400),
         exported: Exported::NotAsked,
+        size: Some(1_000),
+        pressure: Pressure::None,
     };
 
     fn at(second: i64) -> Timestamp {
@@ -107,6 +154,32 @@ mod tests {
         }
         assert!(!policy.is_over(StateKind::Delivered, at(1_000), at(0)), "a clock that was set back deletes nothing");
         assert_eq!(policy.horizon(at(1_000)), at(910));
+    }
+
+    #[test]
+    fn under_pressure_what_is_settled_goes_before_its_time_but_nothing_younger_than_a_day() {
+        const DAY: i64 = 86_400;
+        let days = |days: u64| Duration::from_hours(24 * days);
+        let policy = RetentionPolicy { delivered: days(90), dead: days(400), ..POLICY };
+        assert!(!policy.is_over_size(1_000) && policy.is_over_size(1_001));
+        assert!(!RetentionPolicy { size: None, ..policy }.is_over_size(u64::MAX));
+        let first = |pressure, state| {
+            (0..500).find(|age| policy.pressed(pressure).is_over(state, at(0), at(age * DAY)))
+        };
+        let table = [
+            (Pressure::None, Some(90), Some(400)),
+            (Pressure::Delivered, Some(1), Some(400)),
+            (Pressure::Dead, Some(1), Some(1)),
+        ];
+        for (pressure, delivered, dead) in table {
+            assert_eq!(first(pressure, StateKind::Delivered), delivered, "{pressure:?}");
+            assert_eq!(first(pressure, StateKind::Dead), dead, "{pressure:?}");
+            assert_eq!(first(pressure, StateKind::Held), None, "{pressure:?}");
+        }
+        let unexported = RetentionPolicy { exported: Exported::Never, ..policy }.pressed(Pressure::Dead);
+        assert!(!unexported.is_over(StateKind::Delivered, at(0), at(500 * DAY)), "finance has not got it");
+        assert_eq!(policy.pressed(Pressure::Delivered).horizon(at(5 * DAY)), at(4 * DAY));
+        assert!(!policy.pressed(Pressure::Delivered).is_over_unrouted(at(0), at(5 * DAY)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::handle::Outbox;
 use super::model::OutboxError;
 use super::read::Reader;
 use crate::domain::id::{DeliveryId, EventId};
-use crate::domain::retention::RetentionPolicy;
+use crate::domain::retention::{Pressure, RetentionPolicy};
 use crate::ops::clock::{SharedClock, monotonic};
 
 /// Events looked at in one commit.
@@ -19,12 +19,20 @@ const A_PASS: usize = 200_000;
 /// How long to rest.
 const REST: Duration = Duration::from_mins(1);
 
-/// Deletes what is old enough until it is told to stop.
+/// How far each round over the store has come, where it could not look at everything at once.
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    old: Option<EventId>,
+    delivered: Option<EventId>,
+    dead: Option<EventId>,
+}
+
+/// Deletes what is old enough, and what there is no room for, until it is told to stop.
 pub async fn run(outbox: Outbox, clock: SharedClock, policy: impl Fn() -> RetentionPolicy, stop: CancellationToken) {
-    let mut after = None;
+    let mut rounds = Rounds::default();
     loop {
         let pass = async {
-            match pass(&outbox, &clock, &policy, &mut after).await {
+            match pass(&outbox, &clock, &policy, &mut rounds).await {
                 Ok(0) => {}
                 Ok(gone) => tracing::info!(events = gone, "retention.deleted"),
                 Err(error) => tracing::error!(%error, "retention could not go on"),
@@ -38,7 +46,8 @@ pub async fn run(outbox: Outbox, clock: SharedClock, policy: impl Fn() -> Retent
     }
 }
 
-/// Looks at the oldest events behind `after`; begins again from the oldest once there are no more.
+/// Deletes what is old enough; then, as long as too much is stored, what is settled before its time: the oldest first,
+/// dead letters only when nothing else is left.
 ///
 /// # Errors
 /// When the outbox fails.
@@ -46,14 +55,46 @@ pub(super) async fn pass(
     outbox: &Outbox,
     clock: &SharedClock,
     policy: &impl Fn() -> RetentionPolicy,
-    after: &mut Option<EventId>,
+    rounds: &mut Rounds,
 ) -> Result<u64, OutboxError> {
     // Bulk orders go also where no event has to.
     let mut gone = outbox.retire(Vec::new(), policy()).await?;
+    let is_over_size = || policy().is_over_size(outbox.reader().record_bytes());
+    gone += round(outbox, clock, policy, &mut rounds.old).await?;
+    for (pressure, after) in [(Pressure::Delivered, &mut rounds.delivered), (Pressure::Dead, &mut rounds.dead)] {
+        if !is_over_size() {
+            return Ok(gone);
+        }
+        gone += round(outbox, clock, &|| policy().pressed(pressure), after).await?;
+        if after.is_some() {
+            // There is more of these to look at first.
+            return Ok(gone);
+        }
+    }
+    if is_over_size() {
+        let (bytes, most) = (outbox.reader().record_bytes(), policy().size.unwrap_or_default());
+        tracing::warn!(bytes, most, "retention.over_size: what is left is not settled, too young, or not exported");
+    }
+    Ok(gone)
+}
+
+/// Looks at the oldest events behind `after`; begins again from the oldest once there are no more. Under pressure it
+/// ends as soon as there is room.
+async fn round(
+    outbox: &Outbox,
+    clock: &SharedClock,
+    policy: &impl Fn() -> RetentionPolicy,
+    after: &mut Option<EventId>,
+) -> Result<u64, OutboxError> {
+    let mut gone = 0;
     for _ in 0..A_PASS / AT_ONCE {
         let begun = monotonic();
         // Asked anew each time: a mark of exports that was taken back must hold at once.
         let policy = policy();
+        if policy.pressure != Pressure::None && !policy.is_over_size(outbox.reader().record_bytes()) {
+            *after = None;
+            break;
+        }
         let (reader, from, now) = (outbox.reader().clone(), *after, clock.now());
         let looked = tokio::task::spawn_blocking(move || look(&reader, policy, from, now)).await;
         let (last, over) = looked.map_err(|error| OutboxError::Stopped(error.to_string()))??;

@@ -3,13 +3,15 @@
 use super::*;
 use crate::domain::export_mark::{MarkRefused, MarkRequest};
 use crate::domain::id::ConsumerName;
-use crate::domain::retention::{Exported, RetentionPolicy};
+use crate::domain::retention::{Exported, Pressure, RetentionPolicy};
 
 const DAY: Duration = Duration::from_hours(24);
 const POLICY: RetentionPolicy = RetentionPolicy {
     delivered: Duration::from_hours(48),
     dead: Duration::from_hours(96),
     exported: Exported::NotAsked,
+    size: None,
+    pressure: Pressure::None,
 };
 
 impl Story {
@@ -20,10 +22,13 @@ impl Story {
     /// Deletes what is old, and what these consumers all have.
     async fn retire_what_is_exported(&self, consumers: &[&str]) -> u64 {
         let consumers: Vec<ConsumerName> = consumers.iter().map(|name| name.parse().unwrap()).collect();
-        let policy = || RetentionPolicy { exported: self.outbox().reader().exported_by(&consumers), ..POLICY };
+        self.retire_by(&|| RetentionPolicy { exported: self.outbox().reader().exported_by(&consumers), ..POLICY }).await
+    }
+
+    async fn retire_by(&self, policy: &impl Fn() -> RetentionPolicy) -> u64 {
         let clock = Arc::clone(&self.clock) as crate::ops::clock::SharedClock;
-        let mut after = None;
-        super::super::retention::pass(self.outbox(), &clock, &policy, &mut after).await.unwrap()
+        let mut rounds = super::super::retention::Rounds::default();
+        super::super::retention::pass(self.outbox(), &clock, policy, &mut rounds).await.unwrap()
     }
 
     fn is_known(&self, id: DeliveryId) -> bool {
@@ -150,7 +155,40 @@ async fn what_finance_has_not_exported_is_kept(mut story: Story) {
     story.check_counts();
 }
 
+async fn where_too_much_is_stored_the_oldest_that_is_settled_goes_and_dead_letters_last(mut story: Story) {
+    let plan = || to(&["a"], OrderPolicy::default());
+    let settled = |id: &'static str, conclusion| {
+        let story = &story;
+        async move {
+            let id = story.accept(event(id, "ftd", Status::Approved), plan()).await;
+            story.settle_now(id, conclusion).await;
+            id
+        }
+    };
+    let dead = settled("t0", DEAD).await;
+    let old = settled("t1", DELIVERED).await;
+    let open = story.accept(event("t2", "ftd", Status::Approved), plan()).await;
+    story.pass(Duration::from_secs(60));
+    let newer = settled("t3", DELIVERED).await;
+    story.pass(DAY.saturating_sub(Duration::from_secs(1)));
+    let young = settled("t4", DELIVERED).await;
+    let everything = story.outbox().reader().record_bytes();
+    let least = |size| move || RetentionPolicy { size: Some(size), ..POLICY };
+
+    assert_eq!(story.retire_by(&least(everything)).await, 0);
+    assert_eq!(story.retire_by(&least(everything - 1)).await, 1, "one is enough");
+    assert!(!story.is_known(old) && story.is_known(newer), "the oldest");
+    story.pass(Duration::from_secs(60));
+    assert_eq!(story.retire_by(&least(0)).await, 2);
+    let left = [dead, newer, open, young].map(|id| story.is_known(id));
+    assert_eq!(left, [false, false, true, true], "neither what is open goes, nor what is younger than a day");
+    story.check_counts();
+    story.reopen().await;
+    story.check_counts();
+}
+
 contract!(
+    where_too_much_is_stored_the_oldest_that_is_settled_goes_and_dead_letters_last,
     what_finance_has_not_exported_is_kept,
     ended_orders_go_also_where_no_event_has_to,
     what_is_delivered_goes_after_its_time_and_leaves_nothing_behind,
