@@ -63,9 +63,6 @@ pub(super) enum ExportCommand {
 #[command(mut_arg("outcome", |arg| arg.help("What the attempt, or a delivery's last attempt, came to")))]
 #[command(mut_arg("http_status", |arg| arg.help("The status of the attempt's response, or of a delivery's last one")))]
 pub(super) struct ExportArgs {
-    #[command(flatten)]
-    filter: FilterArgs,
-
     /// The form of the rows [default: as the ending of FILE says, else ndjson]
     #[arg(long, value_name = "FORMAT", value_enum)]
     format: Option<Format>,
@@ -85,14 +82,14 @@ pub(super) struct ExportArgs {
     /// Overwrite the file if there is one
     #[arg(long)]
     yes: bool,
+
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 /// Which deliveries to export, and how.
 #[derive(Debug, Clone, Args)]
 pub(super) struct DeliveriesArgs {
-    #[command(flatten)]
-    export: ExportArgs,
-
     /// What --since and --until are about: when a delivery came to its present state, or its event's acceptance
     #[arg(long, value_enum, default_value = "changed")]
     by: TypedBy,
@@ -104,6 +101,9 @@ pub(super) struct DeliveriesArgs {
     /// Set the mark although it goes back, or leaves a gap
     #[arg(long, requires = "mark")]
     force: bool,
+
+    #[command(flatten)]
+    export: ExportArgs,
 }
 
 /// Which time of a delivery is meant, as typed.

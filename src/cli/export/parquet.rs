@@ -90,8 +90,8 @@ impl<W: Write + Send> RowWriter for ParquetRows<W> {
 
     fn finish(mut self: Box<Self>) -> io::Result<()> {
         self.end_group().map_err(failed)?;
-        let mut to = self.to.into_inner().map_err(failed)?;
-        to.flush()
+        self.to.finish().map_err(failed)?;
+        self.to.inner_mut().flush()
     }
 }
 
