@@ -93,7 +93,7 @@ fn request(number: usize, affiliate: usize, story: &str) -> Result<AcceptRequest
     })
 }
 
-fn write_configuration(directory: &Path, receiver: &Receiver) -> std::io::Result<()> {
+pub(super) fn write_configuration(directory: &Path, receiver: &Receiver) -> std::io::Result<()> {
     let affiliates = directory.join("affiliates");
     std::fs::create_dir_all(&affiliates)?;
     let daemon = format!(

@@ -4,6 +4,7 @@
 //! itself and in groups of the size that the outbox commits. Ratios hold from run to run; seconds do not.
 
 mod isolation;
+pub mod onlookers;
 
 use std::fs::File;
 use std::io::Write as _;

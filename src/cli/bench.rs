@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::context::Context;
 use super::exit::{Ended, Exit, Failure};
 use super::output::{Form, Rows};
+use crate::bench::onlookers::{self, Flow, Looking};
 use crate::bench::{self, BenchOptions};
 
 /// What to measure.
@@ -17,6 +18,14 @@ pub struct BenchArgs {
     /// A directory on the disk that is to be measured; what is written there is removed again
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub directory: PathBuf,
+
+    /// Instead, fill a store with so many events, and measure whether those who look at it slow the flow down
+    #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    pub looking: Option<u32>,
+
+    /// Events a second that flow while they look
+    #[arg(long, value_name = "N", default_value_t = 2_000, requires = "looking", value_parser = clap::value_parser!(u32).range(10..=20_000))]
+    pub rate: u32,
 }
 
 /// Runs the benchmark.
@@ -32,6 +41,11 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Ended {
     let temporary = tempfile::Builder::new().prefix("postbackd-bench-").tempdir_in(&args.directory);
     let temporary = temporary.map_err(|error| failed(&error))?;
     let events = usize::try_from(args.events).unwrap_or(usize::MAX);
+    if let Some(stored) = args.looking {
+        let (stored, rate) = (stored as usize, args.rate as usize);
+        let looking = onlookers::run(temporary.path(), stored, rate, &|what| output.say(what)).await;
+        return print(context, &looking.map_err(|error| failed(&error))?);
+    }
     let options = BenchOptions { directory: temporary.path().to_path_buf(), events };
     let figures = bench::run(&options, &|what| output.say(what)).await.map_err(|error| failed(&error))?;
     if output.form() != Form::People {
@@ -46,6 +60,39 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Ended {
             figure.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
             figure.baseline.unwrap_or_default().into(),
         ]);
+    }
+    output.table(rows)?;
+    Ok(Exit::Ok)
+}
+
+/// Prints the flow of each turn, and what each command took.
+fn print(context: &Context, looking: &Looking) -> Ended {
+    let output = &context.output;
+    if output.form() != Form::People {
+        return output.document(looking).map(|()| Exit::Ok);
+    }
+    let mut rows = Rows::new(vec!["turn", "flow", "per second", "p50", "p99"]);
+    for (turn, (alone, watched)) in (1..).zip(&looking.turns) {
+        for (name, flow) in [("alone", alone), ("with commands", watched)] {
+            let Flow { per_second, p50_ms, p99_ms } = flow;
+            let turn: u32 = turn;
+            rows.push(vec![
+                turn.to_string(),
+                name.into(),
+                format!("{per_second:.0}"),
+                format!("{p50_ms:.1} ms"),
+                format!("{p99_ms:.1} ms"),
+            ]);
+        }
+    }
+    output.table(rows)?;
+    output.text(&format!(
+        "\n{} events stored, {} offered a second; with commands {:.3} of the rate without\n\n",
+        looking.stored, looking.offered, looking.ratio
+    ))?;
+    let mut rows = Rows::new(vec!["command", "runs", "median", "slowest"]);
+    for (command, (runs, median, slowest)) in &looking.commands {
+        rows.push(vec![command.clone(), runs.to_string(), format!("{median:.0} ms"), format!("{slowest:.0} ms")]);
     }
     output.table(rows)?;
     Ok(Exit::Ok)

@@ -163,9 +163,8 @@ mod tests {
         let policy = RetentionPolicy { delivered: days(90), dead: days(400), ..POLICY };
         assert!(!policy.is_over_size(1_000) && policy.is_over_size(1_001));
         assert!(!RetentionPolicy { size: None, ..policy }.is_over_size(u64::MAX));
-        let first = |pressure, state| {
-            (0..500).find(|age| policy.pressed(pressure).is_over(state, at(0), at(age * DAY)))
-        };
+        let first =
+            |pressure, state| (0..500).find(|age| policy.pressed(pressure).is_over(state, at(0), at(age * DAY)));
         let table = [
             (Pressure::None, Some(90), Some(400)),
             (Pressure::Delivered, Some(1), Some(400)),
