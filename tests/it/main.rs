@@ -25,6 +25,7 @@ mod metrics;
 mod operators;
 mod order;
 mod page;
+mod reconcile;
 mod signing;
 mod tls;
 mod wire;

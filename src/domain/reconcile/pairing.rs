@@ -100,7 +100,7 @@ fn unlikeness(our: &Ours, their: &Theirs, by: By) -> Option<Unlikeness> {
 }
 
 /// Whether two amounts are the same within a tolerance.
-pub fn same_amount(ours: Amount, theirs: Amount, tolerance: Decimal) -> bool {
+pub(super) fn same_amount(ours: Amount, theirs: Amount, tolerance: Decimal) -> bool {
     ours.decimal().checked_sub(theirs.decimal()).is_some_and(|difference| difference.abs() <= tolerance)
 }
 
