@@ -68,7 +68,7 @@ pub(super) struct ReplayArgs {
     #[command(flatten)]
     bulk: BulkArgs,
 
-    /// Deliveries named in this file, an id or a JSON document with a delivery_id a line; - for standard input
+    /// Deliveries named in this file, an id or a JSON document with a `delivery_id` a line; - for standard input
     #[arg(long = "ids", value_name = "FILE", conflicts_with = "ids")]
     ids_file: Option<PathBuf>,
 

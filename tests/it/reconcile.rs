@@ -46,7 +46,9 @@ fn report(world: &World, change: impl Fn(&str) -> Vec<String>) {
     let mut text = String::from("\u{feff}Tx;Click;Payout;Cur;State;When\r\n");
     for (transaction, times) in accepted(world) {
         if transaction.starts_with("dep-") && (transaction != "dep-5" || times > 1) {
-            change(&transaction).iter().for_each(|row| write!(text, "{row}\r\n").unwrap());
+            for row in change(&transaction) {
+                write!(text, "{row}\r\n").unwrap();
+            }
         }
     }
     std::fs::write(world.path("their.csv"), text).unwrap();
@@ -66,7 +68,7 @@ fn reconcile(world: &World, more: &[&str]) -> (i32, Value, String) {
         "2099-01-01",
         "--json",
     ];
-    let finished = world.daemon.command(&[&fixed, &said, more].concat());
+    let finished = world.daemon.command(&[&fixed[..], &said[..], more].concat());
     let document = serde_json::from_str(&finished.stdout).unwrap_or(Value::Null);
     (finished.code, document, finished.stderr)
 }
@@ -122,10 +124,7 @@ async fn what_a_receiver_lost_is_found_sent_again_and_then_all_agree() {
     assert_eq!(std::fs::read_to_string(&missing).unwrap().lines().count(), 2);
     assert_eq!(std::fs::read_to_string(&csv).unwrap().lines().count(), 1 + 12, "a line for each finding");
     let page = std::fs::read_to_string(&html).unwrap();
-    assert!(
-        page.contains("dep-3") && page.contains("default-src &#39;none&#39;") | page.contains("default-src 'none'"),
-        "{page}"
-    );
+    assert!(page.contains("dep-3") && page.contains("default-src 'none'"), "{page}");
     assert!(!page.contains("<script") && !page.contains("http://") && !page.contains("https://"), "{page}");
 
     // The daemon's store says the same while it is down.
@@ -172,7 +171,7 @@ async fn what_nobody_knows_is_not_found_and_nothing_is_guessed() {
     std::fs::write(&report, "tx,payout\ndep-1,\"1,200\"\n").unwrap();
     let run = |more: &[&str]| {
         let fixed = ["reconcile", "--report", report.to_str().unwrap()];
-        let finished = world.daemon.command(&[&fixed, more].concat());
+        let finished = world.daemon.command(&[&fixed[..], more].concat());
         (finished.code, finished.stderr)
     };
     let map = ["--map", "transaction_id=tx", "--since", "1d", "--until", "2099-01-01"];

@@ -4,12 +4,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::time::shown;
+use crate::domain::event::Status;
 use crate::domain::reconcile::{Finding, Theirs, Told, Verdict, lateness};
 
 /// Most characters kept of what they answered.
 const KEPT_ANSWER: usize = 200;
 
 /// A finding, flat.
+#[allow(clippy::struct_field_names, reason = "the line is one of their report")]
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Line {
     pub(super) verdict: Verdict,
@@ -66,7 +68,7 @@ impl Line {
             our_status: ours.map(|ours| ours.status.name()),
             their_amount: theirs.and_then(|theirs| theirs.amount).map(|amount| amount.to_string()),
             their_currency: theirs.and_then(|theirs| theirs.currency).map(|currency| currency.to_string()),
-            their_status: theirs.and_then(|theirs| theirs.status).map(|status| status.name()),
+            their_status: theirs.and_then(|theirs| theirs.status).map(Status::name),
             accepted_at: ours.map(|ours| ours.accepted_at),
             delivered_at: ours.and_then(|ours| ours.delivered_at),
             their_time: theirs.and_then(|theirs| theirs.at),

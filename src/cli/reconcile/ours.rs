@@ -34,7 +34,7 @@ pub(super) async fn load(
             match open.as_mut().filter(|open| open.event_id == event.event_id) {
                 Some(open) => open.told_also(event.told),
                 None => {
-                    open.replace(event).map_or(Ok(()), |ended| sides.ours(ended)).map_err(|error| unsorted(&error))?
+                    open.replace(event).map_or(Ok(()), |ended| sides.ours(ended)).map_err(|error| unsorted(&error))?;
                 }
             }
         }

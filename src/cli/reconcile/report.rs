@@ -302,7 +302,7 @@ fn reader(file: File, delimiter: u8) -> Reader<File> {
 /// The line that a record begins on: where its reading began, or behind the blank lines that were skipped then.
 fn line_of(rows: &Reader<File>, record: &ByteRecord) -> u64 {
     let began = record.position().map_or(0, csv::Position::line);
-    let within = record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
+    let within = record.as_slice().split(|byte| *byte == b'\n').skip(1).count() as u64;
     began.max(rows.position().line().saturating_sub(1 + within))
 }
 

@@ -154,7 +154,7 @@ impl<T: Record> Merge<T> {
 
     fn take(&mut self) -> io::Result<Option<T>> {
         let held_is_first = match (self.held.last(), self.heads.peek()) {
-            (Some(held), Some(Reverse(head))) => held.order(&head.record) == Ordering::Less,
+            (Some(held), Some(Reverse(written))) => held.order(&written.record) == Ordering::Less,
             (held, _) => held.is_some(),
         };
         if held_is_first {
@@ -219,10 +219,10 @@ mod tests {
         }
         assert!(sorter.runs.len() > 1 && !sorter.held.is_empty(), "{} runs", sorter.runs.len());
         assert_eq!(sorter.count(), 13_337);
-        let sorted: Vec<u64> = sorter.finish().unwrap().collect::<io::Result<_>>().unwrap();
+        let found: Vec<u64> = sorter.finish().unwrap().collect::<io::Result<_>>().unwrap();
         let mut expected = numbers;
         expected.sort_unstable();
-        assert_eq!(sorted, expected);
+        assert_eq!(found, expected);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
     }
 }

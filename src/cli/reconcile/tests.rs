@@ -111,7 +111,9 @@ fn found(ours: Vec<OurEvent>, theirs: Vec<Theirs>, run_bytes: usize) -> (Vec<Fin
     for (line, row) in theirs.into_iter().enumerate() {
         sides.theirs(Theirs { line: line as u64 + 2, ..row }).unwrap();
     }
-    ours.into_iter().for_each(|event| sides.ours(event).unwrap());
+    for event in ours {
+        sides.ours(event).unwrap();
+    }
     let mut join = sides.join(rules(), period()).unwrap();
     let mut all = Vec::new();
     while let Some(findings) = join.next().unwrap() {
@@ -159,7 +161,7 @@ proptest! {
 fn a_key_that_thousands_share_is_paired_one_to_one() {
     let same = |number: i64, mut event: OurEvent| {
         event.click = Some("{clickid}".into());
-        event.told.accepted_at = event.told.accepted_at + SignedDuration::from_secs(number);
+        event.told.accepted_at += SignedDuration::from_secs(number);
         event.told.delivered_at = Some(event.told.accepted_at);
         event
     };

@@ -142,7 +142,7 @@ fn strip(cell: &str) -> Result<Bare<'_>, String> {
         } else {
             match (end, SYMBOLS.iter().find(|(symbol, _)| *symbol == end)) {
                 (_, Some((_, code))) => {
-                    note(&mut bare, code.map(Currency::parse).transpose().map_err(|e| e.to_string())?)?
+                    note(&mut bare, code.map(Currency::parse).transpose().map_err(|e| e.to_string())?)?;
                 }
                 ('-' | '\u{2212}', None) => bare.negative = !bare.negative,
                 ('+', None) => {}
@@ -181,8 +181,8 @@ fn note(bare: &mut Bare<'_>, currency: Option<Currency>) -> Result<(), String> {
 
 /// The digits of the whole part, where they are grouped by threes or not at all.
 fn ungrouped(whole: &str, sign: DecimalSign) -> Option<String> {
-    let divides = |c: char| c == sign.other().character() || GROUPING.contains(&c);
-    let Some(divider) = whole.chars().find(|c| divides(*c)) else {
+    let groups_by = |c: char| c == sign.other().character() || GROUPING.contains(&c);
+    let Some(divider) = whole.chars().find(|c| groups_by(*c)) else {
         let plain = whole.bytes().all(|byte| byte.is_ascii_digit());
         return plain.then(|| if whole.is_empty() { "0".into() } else { whole.to_owned() });
     };

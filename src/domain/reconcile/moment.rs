@@ -40,14 +40,14 @@ pub struct Moment {
 
 /// The three numbers of a date as they stand, and what stands behind them.
 struct Numbers<'c> {
-    numbers: [&'c str; 3],
+    parts: [&'c str; 3],
     divider: char,
     behind: &'c str,
 }
 
 /// What a cell says about the order of day and month in its column.
 pub fn clue(cell: &str) -> Clue<DayOrder> {
-    let Some(Numbers { numbers: [first, second, _], divider: '/' | '-', .. }) = numbers(cell.trim()) else {
+    let Some(Numbers { parts: [first, second, _], divider: '/' | '-', .. }) = numbers(cell.trim()) else {
         return Clue::Nothing;
     };
     let number = |text: &str| text.parse::<u8>().ok().filter(|_| text.len() <= 2);
@@ -93,7 +93,7 @@ fn known(cell: &str, calendar: &Calendar) -> Option<Moment> {
     if !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit()) {
         return of_digits(cell, &calendar.zone);
     }
-    let Numbers { numbers: [first, second, third], divider, behind } = numbers(cell)?;
+    let Numbers { parts: [first, second, third], divider, behind } = numbers(cell)?;
     let (year, month, day) = match (first.len(), divider, calendar.order) {
         (4, ..) => (first, second, third),
         (_, '.', _) | (_, _, DayOrder::Day) => (third, second, first),
@@ -136,9 +136,9 @@ fn numbers(cell: &str) -> Option<Numbers<'_>> {
     let (second, rest) = rest.split_once(divider)?;
     let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     let (third, behind) = rest.split_at_checked(end)?;
-    let numbers = [first, second, third];
+    let parts = [first, second, third];
     let plain = |text: &&str| (1..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    numbers.iter().all(plain).then_some(Numbers { numbers, divider, behind })
+    parts.iter().all(plain).then_some(Numbers { parts, divider, behind })
 }
 
 /// Divides a time from the zone behind it: `Z`, `UTC`, `GMT`, `+0100`, `+01:00`.

@@ -121,7 +121,7 @@ impl Tally {
 /// A share of a whole; `None` of nothing.
 fn rate(part: u64, whole: u64) -> Option<Decimal> {
     let share = Decimal::from(part).checked_div(Decimal::from(whole))?;
-    Some(share.round_dp_with_strategy(RATE_DECIMALS, RoundingStrategy::MidpointNearestEven))
+    Some(share.round_dp_with_strategy(RATE_DECIMALS, RoundingStrategy::MidpointNearestEven).normalize())
 }
 
 impl Serialize for Tally {
