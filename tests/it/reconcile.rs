@@ -88,7 +88,11 @@ fn faulty(transaction: &str) -> Vec<String> {
     match transaction {
         "dep-6" => vec![row(transaction, "1.100,00", "A")],
         "dep-7" => vec![row(transaction, "120,00", "D")],
-        "dep-8" => vec![row(transaction, "120,00", "A"), row("ghost-1", "50,00", "A"), row(transaction, "120,00", "A")],
+        "dep-8" => vec![
+            row(transaction, "120,00", "A"),
+            row("<script>ghost</script>", "50,00", "A"),
+            row(transaction, "120,00", "A"),
+        ],
         _ => vec![row(transaction, "120,00", "A")],
     }
 }
@@ -178,6 +182,9 @@ async fn what_nobody_knows_is_not_found_and_nothing_is_guessed() {
     let unknown = run(&[&map[..], &["--affiliate", "acmee"]].concat());
     assert!(unknown.0 == 3 && unknown.1.contains("did you mean \"acme\"?"), "{unknown:?}");
     assert_eq!(run(&[&map[..], &["--affiliate", "acme", "--postback", "other"]].concat()).0, 3);
+    let before = std::fs::read(&report).unwrap();
+    let over = run(&[&map[..], &["--affiliate", "acme", "--csv", report.to_str().unwrap()]].concat());
+    assert_eq!((over.0, std::fs::read(&report).unwrap()), (2, before), "their report is not written over");
     let open = run(&["--affiliate", "acme", "--map", "transaction_id=tx,amount=payout", "--since", "1d"]);
     assert!(open.0 == 2 && open.1.contains("line 2") && open.1.contains("--decimal"), "{open:?}");
     let timeless = run(&["--affiliate", "acme", "--map", "transaction_id=tx"]);

@@ -63,6 +63,7 @@ pub(super) async fn reconcile(context: &Context, args: ReconcileArgs) -> Ended {
     let filter = filter(&args, &period)?;
     let source = Source::open(context).await?;
     known(context, &source, &args).await?;
+    let files = Files::create(&args)?;
     ours::load(context, &source, &filter, &mut sides).await?;
     let rules = Rules {
         tolerance: args.tolerance,
@@ -72,7 +73,7 @@ pub(super) async fn reconcile(context: &Context, args: ReconcileArgs) -> Ended {
     };
     let events = sides.events();
     let mut join = sides.join(rules, period).map_err(|error| unsorted(&error))?;
-    let mut results = Results::begin(Files::create(&args)?, period);
+    let mut results = Results::begin(files, period);
     walk(context, &source, &mut join, &mut results).await?;
     let median = join.median().map_err(|error| unsorted(&error))?;
     let whole = bad.count == 0;

@@ -65,6 +65,7 @@ impl Files {
     /// # Errors
     /// When one cannot be made.
     pub(super) fn create(args: &ReconcileArgs) -> Result<Self, Failure> {
+        apart(args)?;
         let csv = args.csv.as_ref().map(|path| {
             let writer = csv::Writer::from_writer(create(path)?);
             Ok(Csv { path: path.clone(), writer })
@@ -146,6 +147,20 @@ fn lacking(finding: &Finding) -> Option<&Told> {
     let status = finding.verdict == Verdict::StatusDiffers || finding.also.contains(&Verdict::StatusDiffers);
     let untold = status && told.state != StateKind::Delivered;
     (finding.verdict == Verdict::MissingThere || untold).then_some(told)
+}
+
+/// Refuses to write two files into one, or over their report.
+fn apart(args: &ReconcileArgs) -> Result<(), Failure> {
+    let written = [&args.csv, &args.html, &args.missing].into_iter().flatten();
+    let all: Vec<PathBuf> =
+        written.chain([&args.report]).map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())).collect();
+    for (number, path) in all.iter().enumerate() {
+        if all.iter().skip(number + 1).any(|other| other == path) {
+            let why = "it is named twice";
+            return Err(Failure::new(Exit::Usage, path.display().to_string(), why, "name a file of its own for each"));
+        }
+    }
+    Ok(())
 }
 
 fn create(path: &Path) -> Result<File, Failure> {
