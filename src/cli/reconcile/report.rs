@@ -437,6 +437,14 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_counted_over_blank_ones_and_within_quotes() {
+        let text = b"txid,cid,payout,cur\n\n\na,\"two\nlines\",1,EUR\n\nb,,x,EUR\nc,,x,EUR";
+        let found = rows(text, notation(MAP)).unwrap();
+        let lines: Vec<_> = found.iter().map(|row| row.as_ref().map_or_else(|bad| bad.line, |row| row.line)).collect();
+        assert_eq!(lines, [4, 7, 8]);
+    }
+
+    #[test]
     fn what_is_not_utf_8_is_refused_with_its_line_and_read_as_latin_1_when_told() {
         let text = b"txid;cid;payout;cur\nd-1;caf\xe9;12,50 \x80;\n";
         let failure = rows(text, notation(MAP)).unwrap_err().to_string();

@@ -279,6 +279,15 @@ mod tests {
     }
 
     #[test]
+    fn the_delivery_that_was_to_tell_the_last_status_explains_it() {
+        let ours = only(vec![event("dep-1"), reversal("r-1", "dep-1", None)]);
+        assert_eq!((ours.last_word().delivery_id.as_str(), ours.told.delivery_id.as_str()), ("dlv_r-1", "dlv_dep-1"));
+        let mut withdrawn = reversal("r-1", "dep-1", None);
+        withdrawn.told.state = StateKind::Superseded;
+        assert_eq!(only(vec![event("dep-1"), withdrawn]).last_word().delivery_id, "dlv_dep-1");
+    }
+
+    #[test]
     fn what_was_withdrawn_was_never_told_and_what_was_discarded_should_have_been() {
         let cancelled = |reason: &str| {
             let mut event = event("dep-1");
