@@ -407,6 +407,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn more_ids_than_an_order_can_name_are_ordered_in_several_after_one_question() {
+        let (daemon, orders) = daemon(0);
+        let (context, captured) = daemon.context(Form::Json, Person::Says("y"));
+        let file = daemon.path("ids");
+        let ids: Vec<String> = (0..=IDS_OF_AN_ORDER).map(|number| format!("dlv_{number:016}")).collect();
+        std::fs::write(&file, ids.join("\n")).unwrap();
+        let named = ReplayArgs { ids_file: Some(file), ..changed(|bulk| bulk.limit = Some(5)) };
+        assert_eq!(replay(&context, named).await, Ok(Exit::Ok));
+        assert!(captured.words().contains("Replay 5 deliveries?"), "{}", captured.words());
+        let given = orders_given(&orders);
+        let shape: Vec<_> =
+            given.iter().map(|order| (order["filter"]["ids"].as_array().unwrap().len(), &order["limit"])).collect();
+        assert_eq!(shape, [(IDS_OF_AN_ORDER, &json!(3)), (1, &json!(2))]);
+        assert_eq!(given[1]["filter"]["ids"][0], json!(ids[IDS_OF_AN_ORDER]));
+    }
+
+    #[tokio::test]
     async fn everything_is_never_meant_by_saying_nothing() {
         let (daemon, orders) = daemon(0);
         let (context, _) = daemon.context(Form::Json, Person::Says("y"));
