@@ -3,6 +3,7 @@
 //! The daemon does the work, also when this ends; this counts, asks, starts and watches.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use super::client::Client;
 use super::context::Context;
 use super::exit::{Ended, Exit, Failure};
 use super::filter::FilterArgs;
+use super::ids;
 use super::orders::not_confirmed;
 use super::output::Form;
 use super::watch;
@@ -21,6 +23,9 @@ use crate::inspect::DeliveryFilter;
 /// What `--force` means, told before anybody agrees to it.
 const FORCE_MEANS: &str = "--force also sends deliveries again that have arrived: an affiliate that does not recognise \
                            the idempotency key counts, and may be paid for, these conversions twice";
+
+/// Most deliveries that one order names by id: what its body has room for.
+const IDS_OF_AN_ORDER: usize = 50_000;
 
 /// Which deliveries an order is about, and how it is carried out.
 #[derive(Debug, Clone, Default, Args)]
@@ -63,8 +68,12 @@ pub(super) struct ReplayArgs {
     #[command(flatten)]
     bulk: BulkArgs,
 
+    /// Deliveries named in this file, an id or a JSON document with a `delivery_id` a line; - for standard input
+    #[arg(long = "ids", value_name = "FILE", conflicts_with = "ids")]
+    ids_file: Option<PathBuf>,
+
     /// Plan and send the events that no postback wanted when they came
-    #[arg(long, conflicts_with = "ids")]
+    #[arg(long, conflicts_with_all = ["ids", "ids_file"])]
     unrouted: bool,
 
     /// Also send again what has arrived: the affiliate may count it twice
@@ -151,7 +160,10 @@ impl BulkArgs {
 }
 
 /// Sends deliveries again.
-pub(super) async fn replay(context: &Context, args: ReplayArgs) -> Ended {
+pub(super) async fn replay(context: &Context, mut args: ReplayArgs) -> Ended {
+    if let Some(path) = args.ids_file.take() {
+        args.bulk.ids = ids::read(&path)?;
+    }
     let filter = args.filter()?;
     give(context, &args.bulk, args.meant(), &filter).await
 }
@@ -171,10 +183,16 @@ pub(super) async fn order(context: &Context, args: &BulkArgs, meant: Meant) -> E
     give(context, args, meant, &filter).await
 }
 
-/// Counts, asks, gives an order about whatever meets the filter, and watches it.
+/// Counts, asks, gives an order about whatever meets the filter, and watches it; several, one behind the other, where
+/// more deliveries are named by id than one can name.
 async fn give(context: &Context, args: &BulkArgs, meant: Meant, filter: &DeliveryFilter) -> Ended {
     let client = context.client()?;
-    let matched = count(&client, args, meant, filter).await?;
+    let mut parts = Vec::new();
+    for part in divided(filter) {
+        let matched = count(&client, args, meant, &part).await?;
+        parts.push((part, matched));
+    }
+    let matched = parts.iter().map(|(_, matched)| matched).sum();
     let limited = args.limit.map_or(matched, |limit| limit.min(matched));
     if args.dry_run && context.output.form() != Form::People {
         context.output.document(&json!({"matched": matched, (format!("would_{}", meant.verb)): limited}))?;
@@ -191,16 +209,38 @@ async fn give(context: &Context, args: &BulkArgs, meant: Meant, filter: &Deliver
     if !args.yes && !context.output.ask(&question)? {
         return Err(not_confirmed());
     }
-    // No more than was shown: what comes to meet the filter from now on is for another order.
-    let order = body(args, meant, filter, Some(limited), false);
+    let (mut left, mut ended) = (limited, Exit::Ok);
+    for (part, matched) in parts.into_iter().filter(|(_, matched)| *matched > 0) {
+        // No more than was shown: what comes to meet the filter from now on is for another order.
+        let most = matched.min(left);
+        left -= most;
+        if most > 0 {
+            let exit = start(context, &client, args, &body(args, meant, &part, Some(most), false), meant).await?;
+            ended = if exit == Exit::Ok { ended } else { exit };
+        }
+    }
+    Ok(ended)
+}
+
+/// Gives one order, and watches it unless it is not to be waited for.
+async fn start(context: &Context, client: &Client, args: &BulkArgs, order: &Value, meant: Meant) -> Ended {
     let doing = format!("starting to {}", meant.verb);
-    let given: BulkView = client.post(&["v1", "orders"], &order).await.map_err(|error| error.failing(&doing))?;
+    let given: BulkView = client.post(&["v1", "orders"], order).await.map_err(|error| error.failing(&doing))?;
     if args.detach {
         context.output.say(&format!("watch it with: postbackd orders watch {}", given.order_id));
         watch::report(context, &given)?;
         return Ok(Exit::Ok);
     }
-    watch::watch(context, &client, given).await
+    watch::watch(context, client, given).await
+}
+
+/// The filter in as many parts as it takes to name all of its ids.
+fn divided(filter: &DeliveryFilter) -> Vec<DeliveryFilter> {
+    if filter.ids.len() <= IDS_OF_AN_ORDER {
+        return vec![filter.clone()];
+    }
+    let of = |ids: &[String]| DeliveryFilter { ids: ids.to_vec(), ..filter.clone() };
+    filter.ids.chunks(IDS_OF_AN_ORDER).map(of).collect()
 }
 
 async fn count(client: &Client, args: &BulkArgs, meant: Meant, filter: &DeliveryFilter) -> Result<u64, Failure> {
@@ -364,6 +404,23 @@ mod tests {
         assert_eq!(replay(&context, forced).await, Ok(Exit::Partial));
         assert!(captured.words().contains("dlv_x: it has arrived"), "{}", captured.words());
         assert!(captured.words().contains("twice"), "{}", captured.words());
+    }
+
+    #[tokio::test]
+    async fn more_ids_than_an_order_can_name_are_ordered_in_several_after_one_question() {
+        let (daemon, orders) = daemon(0);
+        let (context, captured) = daemon.context(Form::Json, Person::Says("y"));
+        let file = daemon.path("ids");
+        let ids: Vec<String> = (0..=IDS_OF_AN_ORDER).map(|number| format!("dlv_{number:016}")).collect();
+        std::fs::write(&file, ids.join("\n")).unwrap();
+        let named = ReplayArgs { ids_file: Some(file), ..changed(|bulk| bulk.limit = Some(5)) };
+        assert_eq!(replay(&context, named).await, Ok(Exit::Ok));
+        assert!(captured.words().contains("Replay 5 deliveries?"), "{}", captured.words());
+        let given = orders_given(&orders);
+        let shape: Vec<_> =
+            given.iter().map(|order| (order["filter"]["ids"].as_array().unwrap().len(), &order["limit"])).collect();
+        assert_eq!(shape, [(IDS_OF_AN_ORDER, &json!(3)), (1, &json!(2))]);
+        assert_eq!(given[1]["filter"]["ids"][0], json!(ids[IDS_OF_AN_ORDER]));
     }
 
     #[tokio::test]

@@ -18,12 +18,14 @@ mod enqueue;
 mod exit;
 mod export;
 mod filter;
+mod ids;
 mod list;
 mod options;
 mod orders;
 mod output;
 mod problem;
 mod receiver;
+mod reconcile;
 mod redraw;
 mod run;
 mod shell;
@@ -120,6 +122,9 @@ enum Command {
     /// Let held deliveries go out, or note that they have arrived
     #[command(after_help = RELEASE_EXAMPLES)]
     Release(orders::ReleaseArgs),
+    /// Compare an affiliate's report with what it was told
+    #[command(after_help = reconcile::EXAMPLES)]
+    Reconcile(Box<reconcile::ReconcileArgs>),
     /// Work with affiliates
     #[command(subcommand)]
     Affiliate(affiliate::AffiliateCommand),
@@ -186,6 +191,7 @@ async fn carry_out(context: &Context, command: Command) -> Ended {
         Command::Cancel(args) => orders::cancel(context, args).await,
         Command::Hold(args) => orders::hold(context, args).await,
         Command::Release(args) => orders::release(context, args).await,
+        Command::Reconcile(args) => reconcile::reconcile(context, *args).await,
         Command::Affiliate(command) => affiliate::affiliate(context, command).await,
         Command::Receiver(args) => receiver::receiver(context, args).await,
         Command::Demo(args) => demo::run(context, args).await,
@@ -225,6 +231,8 @@ mod tests {
             "postbackd check --strict --json",
             "postbackd receiver --json --listen 127.0.0.1:0",
             "postbackd enqueue - --format csv --retry-for 5s",
+            "postbackd reconcile --affiliate acme --report their.csv --map click_id=cid,amount=payout --statuses approved=A|paid",
+            "postbackd replay --ids missing.ndjson --force --reason x",
             "postbackd run --config a.toml",
             "postbackd export deliveries --since 2026-10-01 --until 2026-11-01 --out october.csv",
             "postbackd export attempts --affiliate acme --outcome retry --format csv --spreadsheet --out - --columns number,rule",
@@ -247,6 +255,10 @@ mod tests {
             "postbackd list --unrouted --sort due",
             "postbackd stats --watch=1ms",
             "postbackd tail --text x",
+            "postbackd reconcile --affiliate acme --report their.csv",
+            "postbackd reconcile --affiliate acme --report their.csv --map click_id=cid --statuses paid=approved",
+            "postbackd reconcile --affiliate acme --report their.csv --map click_id=cid --time-zone Mars/Base",
+            "postbackd replay --unrouted --ids missing.ndjson --reason x",
             "postbackd list --since yesterday",
             "postbackd affiliate render acme --event - --type ftd",
             "postbackd affiliate render acme --reveal --json",

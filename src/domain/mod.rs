@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod personal_data;
 pub mod plan;
 pub mod postback;
+pub mod reconcile;
 pub mod record;
 pub mod request;
 pub mod retention;

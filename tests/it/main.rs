@@ -27,6 +27,7 @@ mod metrics;
 mod operators;
 mod order;
 mod page;
+mod reconcile;
 mod signing;
 mod tail;
 mod tls;

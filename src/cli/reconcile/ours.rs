@@ -1,0 +1,85 @@
+//! Our side: deliveries read page by page, an event each.
+
+use jiff::Timestamp;
+
+use super::merge::Sides;
+use super::unsorted;
+use crate::cli::context::Context;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::list::Walk;
+use crate::cli::output::Unit;
+use crate::cli::source::Source;
+use crate::domain::delivery::StateKind;
+use crate::domain::event::Status;
+use crate::domain::money::{Amount, Currency};
+use crate::domain::reconcile::{OurEvent, Told};
+use crate::inspect::{DeliveryFilter, DeliverySummary, Direction};
+
+/// Reads what meets the filter into the sides.
+pub(super) async fn load(
+    context: &Context,
+    source: &Source,
+    filter: &DeliveryFilter,
+    sides: &mut Sides,
+) -> Result<(), Failure> {
+    context.output.begin(None, Unit::Deliveries);
+    let mut walk = Walk::new(source, filter, Direction::Oldest, usize::MAX);
+    let mut open: Option<OurEvent> = None;
+    let mut read = 0_u64;
+    while let Some(page) = walk.next().await? {
+        for delivery in page {
+            read += 1;
+            let event = event(delivery)?;
+            // The deliveries of an event stand together in the order of acceptance.
+            match open.as_mut().filter(|open| open.event_id == event.event_id) {
+                Some(open) => open.told_also(event.told),
+                None => {
+                    open.replace(event).map_or(Ok(()), |ended| sides.ours(ended)).map_err(|error| unsorted(&error))?;
+                }
+            }
+        }
+        context.output.proceed(read, "deliveries of ours".into());
+    }
+    context.output.end();
+    open.map_or(Ok(()), |ended| sides.ours(ended)).map_err(|error| unsorted(&error))
+}
+
+fn event(delivery: DeliverySummary) -> Result<OurEvent, Failure> {
+    let nonsense = |what: &str| {
+        let why = format!("{what} of {} makes no sense here", delivery.delivery_id);
+        Failure::new(Exit::Error, "reading our deliveries", why, "use the postbackd of the daemon's version")
+    };
+    let status = Status::ALL.into_iter().find(|status| status.name() == delivery.status);
+    let status = status.ok_or_else(|| nonsense("the status"))?;
+    let amount = delivery.payout.as_deref().map(Amount::parse).transpose().map_err(|_| nonsense("the amount"))?;
+    let currency =
+        delivery.currency.as_deref().map(Currency::parse).transpose().map_err(|_| nonsense("the currency"))?;
+    let told = told(&delivery);
+    Ok(OurEvent {
+        event_id: delivery.event_id,
+        transaction: delivery.transaction_id,
+        reverses: delivery.reverses,
+        click: delivery.click_id,
+        kind: delivery.kind,
+        status,
+        amount,
+        currency,
+        told,
+    })
+}
+
+fn told(delivery: &DeliverySummary) -> Told {
+    let last = delivery.last_attempt.as_ref();
+    let arrived: Option<Timestamp> = (delivery.state == StateKind::Delivered).then_some(delivery.changed_at);
+    Told {
+        delivery_id: delivery.delivery_id.clone(),
+        state: delivery.state,
+        reason: delivery.reason.clone(),
+        attempts: delivery.attempts,
+        accepted_at: delivery.accepted_at,
+        delivered_at: arrived,
+        outcome: last.map(|last| last.outcome.name().into()),
+        http_status: last.and_then(|last| last.http_status),
+        answer: last.map(|last| last.error.clone().unwrap_or_else(|| last.rule.clone())),
+    }
+}
