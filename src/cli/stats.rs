@@ -47,7 +47,7 @@ fn print(context: &Context, stats: &Stats) -> Result<(), Failure> {
     let in_flight = stats.in_flight.map(|count| format!("\nin flight    {count}")).unwrap_or_default();
     context.output.text(&format!(
         "at           {}\nevents       accepted {}, duplicates {}, conflicts {}, unrouted {}\ndeliveries   {}\n\
-         attempts     {}{in_flight}\ndead letters {}\nmoney        {}\non disk      {} ({} of records)\n\n",
+         attempts     {}{in_flight}\ndead letters {}\nmoney        {}\non disk      {} ({} of records)\n",
         shown(stats.at),
         totals.accepted,
         totals.duplicates,
@@ -64,7 +64,6 @@ fn print(context: &Context, stats: &Stats) -> Result<(), Failure> {
         return Ok(());
     }
     context.output.table(affiliates(stats))?;
-    context.output.text("\n")?;
     let mut rows = Rows::new(vec!["postback", "scheduled", "waiting", "held", "delivered", "dead", "other", "remark"]);
     for affiliate in &stats.affiliates {
         affiliate.postbacks.iter().for_each(|postback| rows.push(row(affiliate, postback)));
@@ -103,7 +102,7 @@ fn affiliates(stats: &Stats) -> Rows {
     for affiliate in &stats.affiliates {
         let lately = affiliate.lately;
         let overdue = affiliate.oldest_due.map(|due| stats.at.duration_since(due));
-        let overdue = overdue.and_then(|age| Duration::try_from(age).ok()).filter(|age| age.as_secs() > 0);
+        let overdue = overdue.and_then(|age| Duration::try_from(age).ok());
         rows.push(vec![
             affiliate.affiliate.clone(),
             affiliate.backlog.to_string(),

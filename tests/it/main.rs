@@ -20,6 +20,7 @@ mod crash;
 mod decisions;
 mod delivery;
 mod export;
+mod incidents;
 mod ingest;
 mod limits;
 mod lists;

@@ -128,6 +128,11 @@ impl Daemon {
         Self { directory: directory.to_path_buf(), child, address, environment, client }
     }
 
+    /// Where its files are.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Kills the daemon as a crash would.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

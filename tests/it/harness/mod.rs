@@ -1,6 +1,7 @@
 //! The world of a test: affiliates with scripted receivers, and the real daemon between them and the test.
 
 mod daemon;
+mod session;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use postbackd::receiver::{LedgerSnapshot, Receiver, ReceiverOptions, Script, Ver
 use serde_json::{Value, json};
 
 pub(crate) use daemon::{Answer, Daemon, Running, command};
+pub(crate) use session::Session;
 pub(crate) use tls::{Authority, Front, TlsFront};
 
 /// Longest a test waits for anything: `POSTBACKD_TEST_PATIENCE` seconds, for runs of many events.
