@@ -64,7 +64,7 @@ fn print(context: &Context, stats: &Stats) -> Result<(), Failure> {
         return Ok(());
     }
     context.output.table(affiliates(stats))?;
-    context.output.text("\n")?;
+    context.output.text("")?;
     let mut rows = Rows::new(vec!["postback", "scheduled", "waiting", "held", "delivered", "dead", "other", "remark"]);
     for affiliate in &stats.affiliates {
         affiliate.postbacks.iter().for_each(|postback| rows.push(row(affiliate, postback)));
