@@ -3,8 +3,10 @@
 //! Every figure stands beside its baseline: an append and an `fdatasync` of the same number of bytes, by
 //! itself and in groups of the size that the outbox commits. Ratios hold from run to run; seconds do not.
 
+pub mod churn;
 mod isolation;
 pub mod onlookers;
+mod stored;
 
 use std::fs::File;
 use std::io::Write as _;

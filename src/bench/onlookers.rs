@@ -10,18 +10,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{BenchError, attempt, request};
+use super::stored::{self, accepted};
+use super::{BenchError, request};
 use crate::app::Daemon;
 use crate::config;
-use crate::domain::delivery::{Conclusion, DeadReason, DeliveredHow};
 use crate::domain::event::Event;
 use crate::domain::id::DeliveryId;
 use crate::ops::clock::{Clock as _, SystemClock, monotonic};
-use crate::outbox::{Ingested, Outbox, Settlement};
+use crate::outbox::Outbox;
 use crate::receiver::{Receiver, ReceiverOptions, Script};
 
-/// Events handed over at a time while the store is filled.
-const BATCH: usize = 500;
 /// One of so many stored deliveries is a dead letter.
 const A_DEAD_LETTER: usize = 50;
 /// How long the flow is watched each time.
@@ -63,7 +61,7 @@ pub struct Looking {
 ///
 /// # Errors
 /// When the daemon, the receiver, the disk or a command fails.
-pub async fn run(directory: &Path, stored: usize, rate: usize, say: &dyn Fn(&str)) -> Result<Looking, BenchError> {
+pub async fn run(directory: &Path, events: usize, rate: usize, say: &dyn Fn(&str)) -> Result<Looking, BenchError> {
     let key = "eid".parse().map_err(failed)?;
     let script = Script::parse("200").map_err(failed)?;
     let receiver = ReceiverOptions { script, key, ..ReceiverOptions::default() };
@@ -71,12 +69,12 @@ pub async fn run(directory: &Path, stored: usize, rate: usize, say: &dyn Fn(&str
     super::isolation::write_configuration(directory, &receiver).map_err(failed)?;
     say("filling the store");
     let outbox = super::open(&directory.join("outbox"))?;
-    fill(&outbox, stored).await?;
+    stored::fill(&outbox, 0..events, Some(A_DEAD_LETTER)).await?;
     outbox.close().await;
     let path = directory.join("postbackd.toml");
     let settings = config::load(&path).map_err(failed)?.settings;
     let daemon = Daemon::start(settings, Some(path.clone())).await.map_err(failed)?;
-    let mut flowing = Flowing { outbox: daemon.outbox().clone(), next: stored, rate };
+    let mut flowing = Flowing { outbox: daemon.outbox().clone(), next: events, rate };
     flowing.window().await?; // warms up
     let (mut turns, mut times) = (Vec::new(), BTreeMap::new());
     for turn in 1..=TURNS {
@@ -92,46 +90,11 @@ pub async fn run(directory: &Path, stored: usize, rate: usize, say: &dyn Fn(&str
     let sum = |of: fn(&(Flow, Flow)) -> f64| turns.iter().map(of).sum::<f64>();
     let ratio = sum(|turn| turn.1.per_second) / sum(|turn| turn.0.per_second);
     let commands = times.into_iter().map(|(command, times)| (command, summary(times))).collect();
-    Ok(Looking { stored, offered: rate, turns, ratio, commands })
+    Ok(Looking { stored: events, offered: rate, turns, ratio, commands })
 }
 
 fn failed(error: impl std::fmt::Display) -> BenchError {
     BenchError::Event(error.to_string())
-}
-
-async fn fill(outbox: &Outbox, stored: usize) -> Result<(), BenchError> {
-    for first in (0..stored).step_by(BATCH) {
-        let requests = (first..stored.min(first + BATCH)).map(request).collect::<Result<Vec<_>, _>>()?;
-        let ids = accepted(outbox.accept(requests).await?)?;
-        let mut settled = tokio::task::JoinSet::new();
-        for (number, id) in (first..).zip(ids) {
-            let Some(lease) = outbox.begin(id)?.leased() else { continue };
-            let (outbox, at) = (outbox.clone(), SystemClock.now());
-            let conclusion = match number % A_DEAD_LETTER {
-                0 => Conclusion::Dead(DeadReason::Exhausted),
-                _ => Conclusion::Delivered(DeliveredHow::Accepted),
-            };
-            settled.spawn(async move {
-                outbox.settle(Settlement { lease, attempt: attempt(), conclusion, at, pause: None }).await
-            });
-        }
-        while let Some(done) = settled.join_next().await {
-            done.map_err(failed)??;
-        }
-        drop(outbox.arrivals().take());
-    }
-    Ok(())
-}
-
-fn accepted(answers: Vec<Result<Ingested, crate::outbox::OutboxError>>) -> Result<Vec<DeliveryId>, BenchError> {
-    let mut ids = Vec::with_capacity(answers.len());
-    for answer in answers {
-        match answer? {
-            Ingested::Accepted(accepted) => ids.extend(accepted.deliveries),
-            other => return Err(failed(format!("it was not accepted: {other:?}"))),
-        }
-    }
-    Ok(ids)
 }
 
 /// Events that are handed over at a steady rate, whether the last ones were delivered or not.

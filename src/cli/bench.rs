@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use indicatif::HumanBytes;
+
 use super::context::Context;
 use super::exit::{Ended, Exit, Failure};
 use super::output::{Form, Rows};
+use crate::bench::churn::{self, Churn};
 use crate::bench::onlookers::{self, Flow, Looking};
 use crate::bench::{self, BenchOptions};
 
@@ -22,6 +25,14 @@ pub struct BenchArgs {
     /// Instead, fill a store with so many events, and measure whether those who look at it slow the flow down
     #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
     pub looking: Option<u32>,
+
+    /// Instead, let so many events come and go while the same number is kept, and watch the store's size
+    #[arg(long, value_name = "EVENTS", conflicts_with = "looking", value_parser = clap::value_parser!(u32).range(100_000..=100_000_000))]
+    pub churn: Option<u32>,
+
+    /// Events that are kept while they come and go
+    #[arg(long, value_name = "N", default_value_t = 100_000, requires = "churn", value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    pub live: u32,
 
     /// Events a second that flow while they look
     #[arg(long, value_name = "N", default_value_t = 2_000, requires = "looking", value_parser = clap::value_parser!(u32).range(10..=20_000))]
@@ -41,10 +52,15 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Ended {
     let temporary = tempfile::Builder::new().prefix("postbackd-bench-").tempdir_in(&args.directory);
     let temporary = temporary.map_err(|error| failed(&error))?;
     let events = usize::try_from(args.events).unwrap_or(usize::MAX);
+    if let Some(events) = args.churn {
+        let (events, live) = (events as usize, args.live as usize);
+        let churn = churn::run(temporary.path(), events, live, &|what| output.say(what)).await;
+        return print_churn(context, &churn.map_err(|error| failed(&error))?);
+    }
     if let Some(stored) = args.looking {
         let (stored, rate) = (stored as usize, args.rate as usize);
         let looking = onlookers::run(temporary.path(), stored, rate, &|what| output.say(what)).await;
-        return print(context, &looking.map_err(|error| failed(&error))?);
+        return print_looking(context, &looking.map_err(|error| failed(&error))?);
     }
     let options = BenchOptions { directory: temporary.path().to_path_buf(), events };
     let figures = bench::run(&options, &|what| output.say(what)).await.map_err(|error| failed(&error))?;
@@ -66,7 +82,7 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Ended {
 }
 
 /// Prints the flow of each turn, and what each command took.
-fn print(context: &Context, looking: &Looking) -> Ended {
+fn print_looking(context: &Context, looking: &Looking) -> Ended {
     let output = &context.output;
     if output.form() != Form::People {
         return output.document(looking).map(|()| Exit::Ok);
@@ -87,7 +103,7 @@ fn print(context: &Context, looking: &Looking) -> Ended {
     }
     output.table(rows)?;
     output.text(&format!(
-        "\n{} events stored, {} offered a second; with commands {:.3} of the rate without\n\n",
+        "\n{} events stored, {} offered a second; with commands {:.3} of the rate without\n",
         looking.stored, looking.offered, looking.ratio
     ))?;
     let mut rows = Rows::new(vec!["command", "runs", "median", "slowest"]);
@@ -95,5 +111,29 @@ fn print(context: &Context, looking: &Looking) -> Ended {
         rows.push(vec![command.clone(), runs.to_string(), format!("{median:.0} ms"), format!("{slowest:.0} ms")]);
     }
     output.table(rows)?;
+    Ok(Exit::Ok)
+}
+
+/// Prints the store's size over time.
+fn print_churn(context: &Context, churn: &Churn) -> Ended {
+    let output = &context.output;
+    if output.form() != Form::People {
+        return output.document(churn).map(|()| Exit::Ok);
+    }
+    let mut rows = Rows::new(vec!["came", "kept", "on disk", "of records", "memory"]);
+    for sample in &churn.samples {
+        rows.push(vec![
+            sample.came.to_string(),
+            sample.live.to_string(),
+            HumanBytes(sample.disk_bytes).to_string(),
+            HumanBytes(sample.record_bytes).to_string(),
+            HumanBytes(sample.resident_bytes).to_string(),
+        ]);
+    }
+    output.table(rows)?;
+    output.text(&format!(
+        "\n{:.0} came and went a second; in the second half the store's largest size was {:.3} of its smallest",
+        churn.per_second, churn.growth
+    ))?;
     Ok(Exit::Ok)
 }

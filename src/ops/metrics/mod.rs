@@ -16,6 +16,7 @@ mod standing;
 mod tests;
 
 pub use exposition::Format;
+pub use process::resident_bytes;
 pub use recent::Lately;
 pub use standing::{Sources, Standing};
 

@@ -34,6 +34,11 @@ impl Process {
     }
 }
 
+/// Bytes of memory that this process holds.
+pub fn resident_bytes() -> Option<u64> {
+    resident(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
 /// Times of a process, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Clock {

@@ -1,0 +1,102 @@
+//! Is the space of what retention deletes used again? Events come and go for long, while the same number is kept.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{BenchError, stored};
+use crate::domain::id::EventId;
+use crate::domain::retention::{Exported, Pressure, RetentionPolicy};
+use crate::ops::clock::monotonic;
+use crate::ops::metrics::resident_bytes;
+use crate::outbox::Outbox;
+
+/// Events that come before as many go.
+const ROUND: usize = 5_000;
+/// Events that go in one commit, as retention deletes them.
+const GO_AT_ONCE: usize = 128;
+/// Rows of the table.
+const SAMPLES: usize = 20;
+/// Everything that is settled may go.
+const AT_ONCE: RetentionPolicy = RetentionPolicy {
+    delivered: Duration::ZERO,
+    dead: Duration::ZERO,
+    exported: Exported::NotAsked,
+    size: None,
+    pressure: Pressure::None,
+};
+
+/// How large everything was at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Sample {
+    /// Events that came so far.
+    pub came: usize,
+    /// Events that are there.
+    pub live: usize,
+    /// Bytes of the store on disk.
+    pub disk_bytes: u64,
+    /// Bytes of records.
+    pub record_bytes: u64,
+    /// Bytes of memory that the process holds.
+    pub resident_bytes: u64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Churn {
+    /// The store over time.
+    pub samples: Vec<Sample>,
+    /// Events that came and went, a second.
+    pub per_second: f64,
+    /// The largest size on disk in the second half of the run by the smallest.
+    pub growth: f64,
+}
+
+/// Lets events come and go.
+///
+/// # Errors
+/// When the store fails.
+pub async fn run(directory: &Path, events: usize, live: usize, say: &dyn Fn(&str)) -> Result<Churn, BenchError> {
+    let outbox = super::open(&directory.join("churn"))?;
+    let mut kept: VecDeque<EventId> = VecDeque::new();
+    let mut samples: Vec<Sample> = Vec::new();
+    let started = monotonic();
+    for first in (0..events).step_by(ROUND) {
+        let came = events.min(first + ROUND);
+        kept.extend(stored::fill(&outbox, first..came, None).await?.into_iter().map(|id| id.event));
+        retire(&outbox, &mut kept, live).await?;
+        if came * SAMPLES / events > samples.len() {
+            samples.push(Sample {
+                came,
+                live: kept.len(),
+                disk_bytes: outbox.reader().disk_bytes()?,
+                record_bytes: outbox.reader().record_bytes(),
+                resident_bytes: resident_bytes().unwrap_or_default(),
+            });
+            say(&format!("{came} of {events} came, {} are kept", kept.len()));
+        }
+    }
+    #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+    let per_second = events as f64 / monotonic().duration_since(started).as_secs_f64().max(f64::EPSILON);
+    outbox.close().await;
+    let growth = growth(&samples);
+    Ok(Churn { samples, per_second, growth })
+}
+
+async fn retire(outbox: &Outbox, kept: &mut VecDeque<EventId>, live: usize) -> Result<(), BenchError> {
+    while kept.len() > live {
+        let count = GO_AT_ONCE.min(kept.len() - live);
+        let gone = kept.drain(..count).collect();
+        outbox.retire(gone, AT_ONCE).await?;
+    }
+    Ok(())
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a ratio for people")]
+fn growth(samples: &[Sample]) -> f64 {
+    let second_half = samples.iter().skip(samples.len() / 2).map(|sample| sample.disk_bytes);
+    let (least, most) = second_half.fold((u64::MAX, 0), |(least, most), bytes| (least.min(bytes), most.max(bytes)));
+    most as f64 / least.max(1) as f64
+}
