@@ -98,7 +98,7 @@ pub(super) fn write_configuration(directory: &Path, receiver: &Receiver) -> std:
     std::fs::create_dir_all(&affiliates)?;
     let daemon = format!(
         "events = \"events.toml\"\naffiliates = \"affiliates\"\n[outbox]\npath = \"outbox\"\nkeep_free = \"64MiB\"\n\
-         [api]\nlisten = \"127.0.0.1:0\"\n[egress]\nallow = [\"127.0.0.0/8\"]\nports = [{}]\n\
+         [api]\nlisten = \"127.0.0.1:0\"\nsocket = \"postbackd.sock\"\n[egress]\nallow = [\"127.0.0.0/8\"]\nports = [{}]\n\
          [dispatch]\nshutdown = \"1s\"\n[defaults]\ninsecure_http = true\n",
         receiver.address().port()
     );
