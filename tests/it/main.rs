@@ -27,6 +27,7 @@ mod metrics;
 mod operators;
 mod order;
 mod page;
+mod scopes;
 mod signing;
 mod tail;
 mod tls;
