@@ -193,7 +193,8 @@ pub(super) async fn list(
     identity.require(Scope::Read)?;
     identity.require_all_affiliates()?;
     let page = query.read()?;
-    let after = page.cursor.as_deref().map(parse_id::<BulkId>).transpose()?;
+    let unlike = |error| Problem::malformed(format!("\"cursor\" is none of a list of orders: {error}"));
+    let after = page.cursor.as_deref().map(|cursor| cursor.parse::<BulkId>().map_err(unlike)).transpose()?;
     let limit = size(page.limit, PAGE).min(MAX_PAGE);
     let items = state.bulk.list(after, limit);
     let next_cursor = items.last().filter(|_| items.len() == limit).map(|view| view.order_id.to_string());

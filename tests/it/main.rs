@@ -24,6 +24,7 @@ mod ingest;
 mod limits;
 mod lists;
 mod metrics;
+mod openapi;
 mod operators;
 mod order;
 mod page;

@@ -52,7 +52,7 @@ refusals! {
     /// Of what is known without the store.
     Knowing => Unauthenticated Forbidden TooManyConnections;
     /// Of pages of what is known without the store.
-    KnowingPages => Malformed Unauthenticated Forbidden NotFound TooManyConnections;
+    KnowingPages => Malformed Unauthenticated Forbidden TooManyConnections;
     /// Of one thing that is known without the store.
     KnowingOne => Unauthenticated Forbidden NotFound TooManyConnections;
     /// Of the state of everything.
