@@ -3,7 +3,7 @@
 #
 # Usage: tests/openapi/fuzz.sh [SECONDS] [SEED]
 #
-# Needs cargo, Python 3 with venv, and PyPI once. Everything runs on loopback in a temporary directory, and what was
+# Needs cargo, curl, Python 3 with venv, and PyPI once. Everything runs on loopback in a temporary directory, and what was
 # started is ended by its id. POSTBACKD names another binary, POSTBACKD_FUZZ_VENV where schemathesis is installed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -95,6 +95,12 @@ for number in $(seq 30); do
         echo "{\"transaction_id\":\"dep-$number\",\"type\":\"$type\",\"affiliate_id\":\"$affiliate\",\"click_id\":\"c-$number\",\"payout\":\"12.50\",\"currency\":\"EUR\"}"
     done
 done | "$binary" --config "$work/postbackd.toml" enqueue - --format ndjson >/dev/null
+
+ask() { curl --silent --fail --header "Authorization: Bearer $POSTBACKD_FUZZ_TOKEN" "http://$daemon$1" "${@:2}"; }
+POSTBACKD_FUZZ_EVENT=$(ask '/v1/deliveries?limit=1' | grep -o 'evt_[0-9a-z]*' | head -n 1)
+order='{"verb":"hold","filter":{"affiliate":"beta"},"rate":"1/h","reason":"something to look at"}'
+POSTBACKD_FUZZ_ORDER=$(ask /v1/orders --data "$order" | grep -o 'ord_[0-9a-z]*' | head -n 1)
+export POSTBACKD_FUZZ_EVENT POSTBACKD_FUZZ_ORDER
 
 # It keeps what it has seen in the directory that it is run in.
 cd "$work"
