@@ -7,10 +7,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use crate::config::IngestSettings;
 
 /// Requests of one producer that may be under way at once.
@@ -108,8 +107,7 @@ impl Admitted {
         })?;
         let common = Arc::clone(&self.common).try_acquire_many_owned(permits).map_err(|_| {
             let detail = "all callers together have as much under way as is held in memory ([ingest] max_buffered)";
-            let title = "Too much is under way";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", title, detail).after(RETRY_AFTER)
+            Problem::new(Kind::Overloaded, detail).after(RETRY_AFTER)
         })?;
         self.hold(own);
         self.hold(common);

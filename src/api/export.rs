@@ -1,18 +1,27 @@
 //! Exports: pages of flat rows as NDJSON, and the marks that say how far consumers have come.
 
+use std::num::NonZeroU32;
+
 use axum::Json;
-use axum::extract::{Path, Query, State as Extract};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::extract::State as Extract;
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Identity;
+use super::openapi::{Exporting, Knowing, Marking};
 use super::operate::{Given, body};
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
+use super::query::{Asked, Named};
+use super::read::size;
 use super::server::State;
 use crate::config::Scope;
+use crate::domain::delivery::StateKind;
 use crate::domain::export_mark::{MarkRefused, MarkRequest};
-use crate::domain::id::ConsumerName;
+use crate::domain::id::{AffiliateId, ClickId, ConsumerName, EventType, PostbackName, TransactionId};
+use crate::domain::outcome::Outcome;
 use crate::inspect::{self, By, DeliveryFilter, ExportKind, ExportPage, MarkView, Onlooker, Page};
 
 /// Where the next page begins; absent at the end of the export.
@@ -20,38 +29,90 @@ const NEXT_CURSOR: HeaderName = HeaderName::from_static("postbackd-next-cursor")
 /// How far the export has come, as a time of acceptance.
 const REACHED: HeaderName = HeaderName::from_static("postbackd-reached");
 
-/// The query of an export: a filter beside what pages it.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ExportQuery {
-    affiliate: Option<String>,
-    postback: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    state: Option<String>,
-    reason: Option<String>,
-    outcome: Option<String>,
-    http_status: Option<u16>,
-    transaction: Option<String>,
-    click: Option<String>,
-    text: Option<String>,
-    since: Option<jiff::Timestamp>,
-    until: Option<jiff::Timestamp>,
-    by: Option<By>,
-    cursor: Option<String>,
-    limit: Option<usize>,
+/// What is exported.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Exported {
+    /// Events.
+    Events,
+    /// Deliveries.
+    Deliveries,
+    /// Attempts.
+    Attempts,
 }
 
-/// `GET /v1/export/{events|deliveries|attempts}`
+/// The query of an export: a filter beside what pages it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ExportQuery {
+    /// The affiliate that is told.
+    #[param(value_type = Option<AffiliateId>, nullable = false)]
+    affiliate: Option<String>,
+    /// Its postback.
+    #[param(value_type = Option<PostbackName>, nullable = false)]
+    postback: Option<String>,
+    /// The event's type.
+    #[serde(rename = "type")]
+    #[param(value_type = Option<EventType>, nullable = false)]
+    kind: Option<String>,
+    /// The delivery's state.
+    #[param(value_type = Option<StateKind>, nullable = false)]
+    state: Option<String>,
+    /// The reason that stands with the state, such as `exhausted`.
+    #[param(nullable = false)]
+    reason: Option<String>,
+    /// What the last attempt came to.
+    #[param(value_type = Option<Outcome>, nullable = false)]
+    outcome: Option<String>,
+    /// The status code of the last attempt's response.
+    #[param(nullable = false, maximum = 65535)]
+    http_status: Option<u16>,
+    /// The event's transaction.
+    #[param(value_type = Option<TransactionId>, nullable = false)]
+    transaction: Option<String>,
+    /// The event's click.
+    #[param(value_type = Option<ClickId>, nullable = false)]
+    click: Option<String>,
+    /// Text in the last attempt's response or error, however it is written in capitals.
+    #[param(nullable = false, min_length = 1, max_length = 200)]
+    text: Option<String>,
+    /// Rows whose time is at or after this one.
+    #[param(nullable = false, example = "2026-11-20T10:00:00Z")]
+    since: Option<Timestamp>,
+    /// Rows whose time is before this one.
+    #[param(nullable = false, example = "2026-11-21T10:00:00Z")]
+    until: Option<Timestamp>,
+    /// Which time of deliveries is meant; not for events and attempts.
+    #[param(inline, nullable = false)]
+    by: Option<By>,
+    /// Where the page begins: `next_cursor` of the one before.
+    #[param(nullable = false)]
+    cursor: Option<String>,
+    /// Most items of the page; 1,000 where nothing is said, and never more than 1,000.
+    #[param(value_type = Option<u32>, nullable = false, minimum = 1, maximum = 4_294_967_295_u32, format = "uint32")]
+    limit: Option<NonZeroU32>,
+}
+
+/// A page of an export: a JSON object a line, the oldest first
+///
+/// docs/export.md lists the columns. Whoever is narrowed to some affiliates names one of them, a transaction or a click.
+#[utoipa::path(get, path = "/v1/export/{what}", operation_id = "export", tag = "export",
+    security(("bearer" = ["read"])), extensions(("x-affiliates" = json!("named"))),
+    params(("what" = inline(Exported), Path, description = "What is exported"), ExportQuery),
+    responses((status = 200, description = "Rows", body = String, content_type = "application/x-ndjson", headers(
+        ("Postbackd-Next-Cursor" = String, description = "Where the next page begins; absent at the end"),
+        ("Postbackd-Reached" = String, description = "How far the export has come, as a time of acceptance"),
+    )), Exporting))]
 pub(super) async fn page(
     Extract(state): Extract<State>,
     identity: Identity,
-    Path(what): Path<String>,
-    query: Result<Query<ExportQuery>, axum::extract::rejection::QueryRejection>,
+    Named(what): Named<Exported>,
+    query: Asked<ExportQuery>,
 ) -> Result<Response, Problem> {
     identity.require(Scope::Read)?;
-    let Query(query) = query.map_err(|error| Problem::malformed(error.body_text()))?;
-    let kind = kind(&what, query.by)?;
+    let query = query.read()?;
+    let kind = kind(what, query.by)?;
     match &query.affiliate {
         Some(affiliate) => identity.require_affiliate(affiliate)?,
         None if query.transaction.is_none() && query.click.is_none() => identity.require_all_affiliates()?,
@@ -72,7 +133,7 @@ pub(super) async fn page(
         since: query.since,
         until: query.until,
     };
-    let (cursor, limit) = (query.cursor, query.limit.unwrap_or(inspect::MAX_EXPORTED_ROWS));
+    let (cursor, limit) = (query.cursor, size(query.limit, inspect::MAX_EXPORTED_ROWS));
     let outbox = state.outbox;
     let read = move || {
         let in_flight = |id| outbox.is_claimed(id);
@@ -84,24 +145,20 @@ pub(super) async fn page(
     state.reads.run(read).await
 }
 
-fn kind(what: &str, by: Option<By>) -> Result<ExportKind, Problem> {
+fn kind(what: Exported, by: Option<By>) -> Result<ExportKind, Problem> {
     match (what, by) {
-        ("events", None) => Ok(ExportKind::Events),
-        ("attempts", None) => Ok(ExportKind::Attempts),
-        ("deliveries", by) => Ok(ExportKind::Deliveries(by.unwrap_or_default())),
-        ("events" | "attempts", Some(_)) => {
+        (Exported::Events, None) => Ok(ExportKind::Events),
+        (Exported::Attempts, None) => Ok(ExportKind::Attempts),
+        (Exported::Deliveries, by) => Ok(ExportKind::Deliveries(by.unwrap_or_default())),
+        (Exported::Events | Exported::Attempts, Some(_)) => {
             Err(Problem::malformed("\"by\" is for exports of deliveries; leave it out"))
         }
-        _ => Err(Problem::not_found(format!("{what:?} is not exported; use events, deliveries or attempts"))),
     }
 }
 
 /// A page as an answer: a line for each row, and in its head where the next one begins.
 fn written(kind: ExportKind, page: &ExportPage) -> Result<Response, Problem> {
-    let unwritten = |error: serde_json::Error| {
-        let title = "An answer could not be written";
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "unwritten", title, error.to_string())
-    };
+    let unwritten = |error: serde_json::Error| Problem::new(Kind::Unwritten, error.to_string());
     let columns = inspect::columns(kind);
     let mut lines = Vec::new();
     for row in &page.rows {
@@ -118,18 +175,30 @@ fn written(kind: ExportKind, page: &ExportPage) -> Result<Response, Problem> {
 }
 
 /// The body of a mark.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MarkBody {
+    /// Who has the export.
     consumer: ConsumerName,
-    since: Option<jiff::Timestamp>,
-    until: jiff::Timestamp,
+    /// Where the export began; absent for the beginning of the store.
+    since: Option<Timestamp>,
+    /// Where it ended, at least 10 minutes ago.
+    until: Timestamp,
+    /// Its rows.
+    #[schema(format = "uint64")]
     rows: u64,
+    /// Whether the mark may go back, or leave a gap.
     #[serde(default)]
     force: bool,
 }
 
-/// `POST /v1/exports/marks`
+/// Note that a consumer has everything until a time
+///
+/// Retention deletes nothing that a consumer of the configuration has not marked.
+#[utoipa::path(post, path = "/v1/exports/marks", operation_id = "mark", tag = "export",
+    security(("bearer" = ["configure"])), extensions(("x-affiliates" = json!("all"))),
+    request_body(content = MarkBody),
+    responses((status = 200, description = "The mark", body = MarkView), Marking))]
 pub(super) async fn mark(
     Extract(state): Extract<State>,
     identity: Identity,
@@ -146,7 +215,10 @@ pub(super) async fn mark(
     Ok(Json(MarkView { consumer, mark }))
 }
 
-/// `GET /v1/exports/marks`
+/// How far the exports of each consumer reach
+#[utoipa::path(get, path = "/v1/exports/marks", operation_id = "listMarks", tag = "export",
+    security(("bearer" = ["read"])), extensions(("x-affiliates" = json!("all"))),
+    responses((status = 200, description = "All of them", body = Page<MarkView>), Knowing))]
 pub(super) async fn marks(Extract(state): Extract<State>, identity: Identity) -> Result<Json<Page<MarkView>>, Problem> {
     identity.require(Scope::Read)?;
     identity.require_all_affiliates()?;
@@ -155,6 +227,6 @@ pub(super) async fn marks(Extract(state): Extract<State>, identity: Identity) ->
 
 impl From<MarkRefused> for Problem {
     fn from(refused: MarkRefused) -> Self {
-        Self::new(StatusCode::CONFLICT, "mark-refused", "The mark is not set", refused.to_string())
+        Self::new(Kind::MarkRefused, refused.to_string())
     }
 }

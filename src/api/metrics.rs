@@ -1,17 +1,25 @@
 //! Prometheus looks at the metrics.
 
 use axum::extract::State as Extract;
+use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::auth::Identity;
-use super::problem::Problem;
+use super::openapi::Scraping;
+use super::problem::{Kind, Problem};
 use super::server::State;
 use crate::config::Scope;
 use crate::ops::metrics::{Format, Sources, Standing};
 
-/// `GET /metrics`
+/// Metrics for Prometheus
+///
+/// docs/metrics.md lists them. The configuration can show them without a token.
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "daemon",
+    security(("bearer" = ["read"])), extensions(("x-affiliates" = json!("all"))),
+    responses((status = 200, description = "As `Accept` asks for", content(
+        (String = "text/plain"), (String = "application/openmetrics-text"),
+    )), Scraping))]
 pub(super) async fn scrape(
     Extract(state): Extract<State>,
     identity: Result<Identity, Problem>,
@@ -39,7 +47,7 @@ pub(super) async fn scrape(
         })?;
         metrics.exposition(standing, format).map_err(|_| {
             let detail = "the text of the metrics could not be written";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics-failed", "The metrics failed", detail)
+            Problem::new(Kind::MetricsFailed, detail)
         })
     };
     let text = state.scrapes.run(read).await?;

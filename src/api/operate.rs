@@ -1,19 +1,20 @@
 //! Ordering about one delivery or postback, and reload. Each order is recorded with who gave it.
 
 use axum::Json;
-use axum::extract::{Path, State as Extract};
-use axum::http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::extract::State as Extract;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 
 use super::auth::Identity;
 use super::document::Document;
-use super::problem::{Problem, things};
+use super::openapi::{Ordering, Pausing, Reloading};
+use super::problem::Problem;
+use super::query::Named;
 use super::read::parse_id;
 use super::server::State;
 use crate::config::Scope;
-use crate::domain::id::{DeliveryId, PostbackRef};
+use crate::domain::id::{AffiliateId, DeliveryId, PostbackName, PostbackRef};
 use crate::domain::timestamp::to_micros;
 use crate::inspect::DeliverySummary;
 use crate::outbox::{DeliveryView, Order, OrderRequest, OutboxError, Pause};
@@ -22,12 +23,64 @@ use crate::outbox::{DeliveryView, Order, OrderRequest, OutboxError, Pause};
 const MAX_REASON: usize = 500;
 
 /// The body of an order about one thing.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct OrderBody {
+    /// Why, in one line; it is kept on record with who ordered it.
+    #[schema(required, min_length = 1, max_length = 500, example = "fraud check, case 88")]
     reason: String,
+    /// Of `replay`: also when it is delivered.
     force: bool,
+    /// Of `release`: it has arrived, so that it is not sent.
     delivered: bool,
+}
+
+/// What is ordered about one delivery.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum DeliveryOrder {
+    /// It is not sent.
+    Cancel,
+    /// It waits for a person.
+    Hold,
+    /// It goes out after all.
+    Release,
+    /// It is sent again.
+    Replay,
+}
+
+/// What is ordered about postbacks.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum PostbackOrder {
+    /// Nothing goes out.
+    Pause,
+    /// What has waited goes out.
+    Resume,
+}
+
+/// Postbacks that an order was about, as they stand behind it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OrderedPostbacks {
+    /// Each of them.
+    postbacks: Vec<OrderedPostback>,
+}
+
+/// A postback as it stands behind an order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OrderedPostback {
+    /// The affiliate and its postback.
+    #[schema(example = "acme/conversion")]
+    postback: String,
+    /// Whether it is paused.
+    paused: bool,
+}
+
+/// A configuration that was taken anew.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Reloaded {
+    /// What is worth a look, though it works.
+    warnings: Vec<String>,
 }
 
 /// A body is looked at behind the caller's scope.
@@ -47,25 +100,31 @@ pub(super) fn reason(text: &str) -> Result<String, Problem> {
     Ok(text.to_owned())
 }
 
-/// `POST /v1/deliveries/{id}/{order}`
+/// Cancel, hold, release or replay one delivery
+///
+/// `release` with `delivered` notes that it has arrived; `replay` with `force` sends it again also when it has.
+/// Who ordered it, and why, is kept in its history.
+#[utoipa::path(post, path = "/v1/deliveries/{delivery_id}/{order}", operation_id = "orderDelivery", tag = "deliveries",
+    security(("bearer" = ["replay"])), extensions(("x-affiliates" = json!("own"))),
+    params(("delivery_id" = DeliveryId, Path, description = "The delivery"),
+        ("order" = inline(DeliveryOrder), Path, description = "What is ordered")),
+    request_body(content = OrderBody),
+    responses((status = 200, description = "The delivery behind it", body = DeliverySummary), Ordering))]
 pub(super) async fn order(
     Extract(state): Extract<State>,
     identity: Identity,
-    Path((id, order)): Path<(String, String)>,
+    Named((id, order)): Named<(String, DeliveryOrder)>,
     given: Given<OrderBody>,
 ) -> Result<Json<DeliverySummary>, Problem> {
     identity.require(Scope::Replay)?;
     let id: DeliveryId = parse_id(&id)?;
     let given = body(given)?;
-    let order = match (order.as_str(), given.delivered) {
-        ("cancel", _) => Order::Cancel,
-        ("hold", _) => Order::Hold,
-        ("release", false) => Order::Release,
-        ("release", true) => Order::ConfirmDelivered,
-        ("replay", _) => Order::Replay { force: given.force },
-        (other, _) => {
-            return Err(Problem::not_found(format!("{other:?} is no order; use cancel, hold, release or replay")));
-        }
+    let order = match (order, given.delivered) {
+        (DeliveryOrder::Cancel, _) => Order::Cancel,
+        (DeliveryOrder::Hold, _) => Order::Hold,
+        (DeliveryOrder::Release, false) => Order::Release,
+        (DeliveryOrder::Release, true) => Order::ConfirmDelivered,
+        (DeliveryOrder::Replay, _) => Order::Replay { force: given.force },
     };
     let reader = state.outbox.reader().clone();
     let read = move || {
@@ -82,25 +141,40 @@ pub(super) async fn order(
     Ok(Json(DeliverySummary::new(&view, &record, state.outbox.is_claimed(id))))
 }
 
-/// `POST /v1/postbacks/{affiliate}/{postback}/pause|resume`
+/// Pause or resume one postback
+///
+/// Deliveries of a paused postback wait.
+#[utoipa::path(post, path = "/v1/postbacks/{affiliate}/{postback}/{order}", operation_id = "orderPostback", tag = "affiliates",
+    security(("bearer" = ["configure"])), extensions(("x-affiliates" = json!("own"))),
+    params(("affiliate" = AffiliateId, Path, description = "The affiliate"),
+        ("postback" = PostbackName, Path, description = "Its postback"),
+        ("order" = inline(PostbackOrder), Path, description = "What is ordered")),
+    request_body(content = OrderBody),
+    responses((status = 200, description = "The postback behind it", body = OrderedPostbacks), Pausing))]
 pub(super) async fn postback(
     Extract(state): Extract<State>,
     identity: Identity,
-    Path((affiliate, postback, order)): Path<(String, String, String)>,
+    Named((affiliate, postback, order)): Named<(String, String, PostbackOrder)>,
     given: Given<OrderBody>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<OrderedPostbacks>, Problem> {
     let only = Some(postback.as_str());
-    pause_or_resume(&state, &identity, &affiliate, only, &order, &body(given)?).await
+    pause_or_resume(&state, &identity, &affiliate, only, order, &body(given)?).await
 }
 
-/// `POST /v1/affiliates/{id}/pause|resume`
+/// Pause or resume all postbacks of an affiliate
+#[utoipa::path(post, path = "/v1/affiliates/{affiliate}/{order}", operation_id = "orderAffiliate", tag = "affiliates",
+    security(("bearer" = ["configure"])), extensions(("x-affiliates" = json!("own"))),
+    params(("affiliate" = AffiliateId, Path, description = "The affiliate"),
+        ("order" = inline(PostbackOrder), Path, description = "What is ordered")),
+    request_body(content = OrderBody),
+    responses((status = 200, description = "The postbacks behind it", body = OrderedPostbacks), Pausing))]
 pub(super) async fn affiliate(
     Extract(state): Extract<State>,
     identity: Identity,
-    Path((affiliate, order)): Path<(String, String)>,
+    Named((affiliate, order)): Named<(String, PostbackOrder)>,
     given: Given<OrderBody>,
-) -> Result<Json<Value>, Problem> {
-    pause_or_resume(&state, &identity, &affiliate, None, &order, &body(given)?).await
+) -> Result<Json<OrderedPostbacks>, Problem> {
+    pause_or_resume(&state, &identity, &affiliate, None, order, &body(given)?).await
 }
 
 async fn pause_or_resume(
@@ -108,15 +182,14 @@ async fn pause_or_resume(
     identity: &Identity,
     affiliate: &str,
     only: Option<&str>,
-    order: &str,
+    order: PostbackOrder,
     given: &OrderBody,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<OrderedPostbacks>, Problem> {
     identity.require(Scope::Configure)?;
     identity.require_affiliate(affiliate)?;
-    let pausing = match order {
-        "pause" => true,
-        "resume" => false,
-        other => return Err(Problem::not_found(format!("{other:?} is no order; use pause or resume"))),
+    let (pausing, order) = match order {
+        PostbackOrder::Pause => (true, "pause"),
+        PostbackOrder::Resume => (false, "resume"),
     };
     let reason = reason(&given.reason)?;
     let rules = state.rules();
@@ -136,32 +209,22 @@ async fn pause_or_resume(
         state.outbox.pause(name.clone(), pause.clone()).await?;
         tracing::info!(postback = %name, order, by = identity.name, reason, "postback.ordered");
     }
-    let shown: Vec<Value> =
-        names.iter().map(|name| json!({ "postback": name.to_string(), "paused": pausing })).collect();
-    Ok(Json(json!({ "postbacks": shown })))
+    let shown = names.iter().map(|name| OrderedPostback { postback: name.to_string(), paused: pausing });
+    Ok(Json(OrderedPostbacks { postbacks: shown.collect() }))
 }
 
-/// `POST /v1/reload`
-pub(super) async fn reload(Extract(state): Extract<State>, identity: Identity) -> Result<Json<Value>, Problem> {
+/// Take the configuration anew, whole or not at all
+#[utoipa::path(post, path = "/v1/reload", operation_id = "reload", tag = "daemon",
+    security(("bearer" = ["configure"])), extensions(("x-affiliates" = json!("all"))),
+    responses((status = 200, description = "It is in use", body = Reloaded), Reloading))]
+pub(super) async fn reload(Extract(state): Extract<State>, identity: Identity) -> Result<Json<Reloaded>, Problem> {
     identity.require(Scope::Configure)?;
     identity.require_all_affiliates()?;
     let (answer, answered) = oneshot::channel();
     let stopping = || Problem::from(OutboxError::Stopped("the daemon is stopping".into()));
     state.reload.send(answer).await.map_err(|_| stopping())?;
     match answered.await.map_err(|_| stopping())? {
-        Ok(warnings) => Ok(Json(json!({ "warnings": warnings }))),
-        Err(errors) => {
-            let detail = format!(
-                "{} wrong with the configuration, listed under errors; the one in use stays",
-                things(errors.len())
-            );
-            let problem = Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "bad-configuration",
-                "The configuration is not valid",
-                detail,
-            );
-            Err(Problem { errors: errors.into_iter().map(|detail| json!({ "detail": detail })).collect(), ..problem })
-        }
+        Ok(warnings) => Ok(Json(Reloaded { warnings })),
+        Err(errors) => Err(Problem::bad_configuration(errors)),
     }
 }

@@ -6,10 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use tokio::sync::Semaphore;
 
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use crate::outbox::OutboxError;
 
 /// Reads that run at once.
@@ -51,8 +50,7 @@ impl Reads {
         let place = tokio::time::timeout(self.wait, Arc::clone(&self.places).acquire_owned()).await;
         let place = place.ok().and_then(Result::ok).ok_or_else(|| {
             let detail = "as many lists and look-ups are under way as may be; try again shortly";
-            let title = "Too many reads at once";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-reads", title, detail).after(RETRY_AFTER)
+            Problem::new(Kind::TooManyReads, detail).after(RETRY_AFTER)
         })?;
         let held = move || {
             let _place = place;

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::routing::{get, post};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::admission::Admission;
 use super::auth::{Access, Identity};
 use super::listen::{self, Listeners};
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use super::reads::Reads;
 use super::stream::Streams;
-use super::{export, ingest, metrics, operate, orders, read, stream, trace};
+use super::{export, ingest, metrics, openapi, operate, orders, read, stream, trace};
 use crate::config::Settings;
 use crate::dispatch::{BulkOrders, Dispatch, Intake, IntakeRules};
 use crate::ops::clock::SharedClock;
@@ -80,36 +82,52 @@ impl FromRequestParts<State> for Identity {
     }
 }
 
-fn routes(state: State) -> Router {
-    Router::new()
-        .route("/v1/events", post(ingest::one))
-        .route("/v1/events/batch", post(ingest::batch))
-        .route("/v1/events/unrouted", get(read::unrouted))
-        .route("/v1/events/{id}", get(read::event))
-        .route("/v1/deliveries", get(read::deliveries))
-        .route("/v1/deliveries/{id}", get(read::delivery))
-        .route("/v1/deliveries/{id}/{order}", post(operate::order))
-        .route("/v1/attempts/stream", get(stream::attempts))
-        .route("/v1/trace", get(trace::trace))
-        .route("/v1/orders", get(orders::list).post(orders::give))
-        .route("/v1/orders/{id}", get(orders::show))
-        .route("/v1/orders/{id}/{change}", post(orders::change))
-        .route("/v1/stats", get(read::stats))
-        .route("/v1/affiliates", get(read::affiliates))
-        .route("/v1/affiliates/{id}", get(read::affiliate))
-        .route("/v1/affiliates/{id}/{order}", post(operate::affiliate))
-        .route("/v1/postbacks/{affiliate}/{postback}/{order}", post(operate::postback))
-        .route("/v1/export/{what}", get(export::page))
-        .route("/v1/exports/marks", get(export::marks).post(export::mark))
-        .route("/v1/reload", post(operate::reload))
-        .route("/metrics", get(metrics::scrape))
-        .route("/healthz", get(read::health))
-        .route("/readyz", get(read::ready))
-        .fallback(async || Problem::not_found("there is no such path; see the README for those there are"))
+/// All routes, each with its description; what is not described cannot be served.
+fn routes() -> OpenApiRouter<State> {
+    let routes = [
+        routes!(ingest::one),
+        routes!(ingest::batch),
+        routes!(read::unrouted),
+        routes!(read::event),
+        routes!(read::deliveries),
+        routes!(read::delivery),
+        routes!(operate::order),
+        routes!(stream::attempts),
+        routes!(trace::trace),
+        routes!(orders::list, orders::give),
+        routes!(orders::show),
+        routes!(orders::change),
+        routes!(read::stats),
+        routes!(read::affiliates),
+        routes!(read::affiliate),
+        routes!(operate::affiliate),
+        routes!(operate::postback),
+        routes!(export::page),
+        routes!(export::marks, export::mark),
+        routes!(operate::reload),
+        routes!(openapi::show),
+        routes!(metrics::scrape),
+        routes!(read::health),
+        routes!(read::ready),
+    ];
+    let document = OpenApiRouter::with_openapi(openapi::introduction());
+    routes.into_iter().fold(document, OpenApiRouter::routes)
+}
+
+/// What the routes say of themselves.
+pub(super) fn described() -> OpenApi {
+    routes().into_openapi()
+}
+
+fn router(state: State) -> Router {
+    let (router, _) = routes().split_for_parts();
+    router
+        .fallback(async || Problem::not_found("there is no such path; /openapi.json lists those there are"))
+        .method_not_allowed_fallback(async || Problem::new(Kind::WrongMethod, "the header Allow names those that are"))
         .with_state(state)
 }
 
 /// Serves until it is told to stop; requests under way are answered first.
 pub async fn serve(listeners: Listeners, state: State, stop: CancellationToken) {
-    listen::serve(listeners, &routes(state), &stop).await;
+    listen::serve(listeners, &router(state), &stop).await;
 }

@@ -7,9 +7,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Extension, Query, State as Extract};
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::extract::{Extension, State as Extract};
+use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt as _, stream};
@@ -17,14 +16,18 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use utoipa::IntoParams;
 
 use super::auth::Identity;
 use super::listen::Endless;
-use super::problem::Problem;
+use super::openapi::Streaming;
+use super::problem::{Kind, Problem};
+use super::query::Asked;
 use super::server::State;
 use crate::config::{Scope, Settings};
 use crate::dispatch::{AttemptFilter, Begin, Feed, Heard, KEPT, Listener, SeenAttempt};
 use crate::domain::delivery::StateKind;
+use crate::domain::id::{AffiliateId, ClickId, EventType, PostbackName, TransactionId};
 use crate::domain::outcome::Outcome;
 
 /// Streams at once.
@@ -53,40 +56,68 @@ impl Streams {
     fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
         Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
             let detail = format!("{MAX_STREAMS} streams of attempts are open, as many as may be; end one of them");
-            let title = "Too many streams at once";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", title, detail).after(RETRY_AFTER)
+            Problem::new(Kind::TooManyStreams, detail).after(RETRY_AFTER)
         })
     }
 }
 
 /// A stream's query.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct StreamQuery {
+    /// The affiliate that is told.
+    #[param(value_type = Option<AffiliateId>, nullable = false)]
     affiliate: Option<String>,
+    /// Its postback.
+    #[param(value_type = Option<PostbackName>, nullable = false)]
     postback: Option<String>,
+    /// The event's type.
     #[serde(rename = "type")]
+    #[param(value_type = Option<EventType>, nullable = false)]
     kind: Option<String>,
+    /// The event's transaction.
+    #[param(value_type = Option<TransactionId>, nullable = false)]
     transaction: Option<String>,
+    /// The event's click.
+    #[param(value_type = Option<ClickId>, nullable = false)]
     click: Option<String>,
+    /// What the attempt came to.
+    #[param(value_type = Option<Outcome>, nullable = false)]
     outcome: Option<Outcome>,
+    /// The response's status code.
+    #[param(nullable = false, maximum = 65535)]
     http_status: Option<u16>,
+    /// How the delivery stands behind it.
+    #[param(value_type = Option<StateKind>, nullable = false)]
     state: Option<StateKind>,
+    /// Why it stands there.
+    #[param(nullable = false)]
     reason: Option<String>,
-    last: Option<usize>,
+    /// Begins with so many of the attempts that were made before.
+    #[param(value_type = Option<u32>, nullable = false, maximum = 4_294_967_295_u32, format = "uint32")]
+    last: Option<u32>,
+    #[param(ignore)]
     text: Option<String>,
 }
 
-/// `GET /v1/attempts/stream`
+/// Attempts as they are made, as server-sent events
+///
+/// An event `attempt` has an attempt in short as its data; `missed` says how many went by too fast to be told. The
+/// stream ends with the daemon and when the configuration changes; `Last-Event-ID` goes on where it ended.
+#[utoipa::path(get, path = "/v1/attempts/stream", operation_id = "streamAttempts", tag = "attempts",
+    security(("bearer" = ["read"])), extensions(("x-affiliates" = json!("own"))),
+    params(StreamQuery, ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The last id that was heard")),
+    responses((status = 200, description = "The stream: `data` of each `attempt`", body = SeenAttempt, content_type = "text/event-stream"), Streaming))]
 pub(super) async fn attempts(
     Extract(state): Extract<State>,
     identity: Identity,
     endless: Option<Extension<Endless>>,
     headers: HeaderMap,
-    query: Result<Query<StreamQuery>, QueryRejection>,
+    query: Asked<StreamQuery>,
 ) -> Result<Response, Problem> {
     identity.require(Scope::Read)?;
-    let Query(query) = query.map_err(|error| Problem::malformed(error.body_text()))?;
+    let query = query.read()?;
     if query.text.is_some() {
         let detail = "the stream carries no responses, so that text in them cannot be looked for; list deliveries with \
                       text instead";
@@ -102,7 +133,8 @@ pub(super) async fn attempts(
         (None, Some(_)) => Begin::Kept,
         (None, None) => Begin::Now,
     };
-    let last = query.last.filter(|_| resumed.is_none()).unwrap_or(KEPT);
+    let last = query.last.filter(|_| resumed.is_none());
+    let last = last.map_or(KEPT, |last| usize::try_from(last).unwrap_or(usize::MAX));
     let mut listener = state.streams.feed.listen(from);
     let wanted = Wanted { filter: query.into(), identity };
     listener.keep_last(last, |attempt| wanted.is_met(attempt));

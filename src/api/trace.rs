@@ -1,33 +1,46 @@
 //! Timelines: all that happened for one click, transaction, event or delivery.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State as Extract};
+use axum::extract::State as Extract;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::auth::Identity;
+use super::openapi::Tracing;
 use super::problem::Problem;
+use super::query::Asked;
 use super::server::State;
 use crate::config::Scope;
 use crate::inspect::{self, Onlooker, Trace};
 
 /// What to trace. The key stands in the query: as a part of the path, one such as `a/../b` would not come through.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct TraceQuery {
+    /// A click, a transaction, an event's id or a delivery's.
+    #[param(example = "dep-88121")]
     key: String,
+    /// Whether each attempt has its request and response.
     #[serde(default)]
+    #[param(required = false)]
     requests: bool,
 }
 
-/// `GET /v1/trace`
+/// One timeline of all that happened for a click, a transaction, an event or a delivery
+///
+/// What reverses it is in it, too.
+#[utoipa::path(get, path = "/v1/trace", operation_id = "trace", tag = "deliveries",
+    security(("bearer" = ["read"])), extensions(("x-affiliates" = json!("own"))),
+    params(TraceQuery),
+    responses((status = 200, description = "The timeline", body = Trace), Tracing))]
 pub(super) async fn trace(
     Extract(state): Extract<State>,
     identity: Identity,
-    query: Result<Query<TraceQuery>, QueryRejection>,
+    query: Asked<TraceQuery>,
 ) -> Result<Json<Trace>, Problem> {
     identity.require(Scope::Read)?;
-    let Query(TraceQuery { key, requests }) = query.map_err(|error| Problem::malformed(error.body_text()))?;
+    let TraceQuery { key, requests } = query.read()?;
     let outbox = state.outbox;
     let read = move || {
         let in_flight = |id| outbox.is_claimed(id);

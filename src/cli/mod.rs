@@ -134,6 +134,8 @@ enum Command {
     Demo(DemoArgs),
     /// Measure what this machine can do
     Bench(BenchArgs),
+    /// Print the API's description (OpenAPI 3.1)
+    Openapi,
     /// Print completions for a shell
     Completions(shell::CompletionsArgs),
     /// Print the manual page
@@ -196,6 +198,7 @@ async fn carry_out(context: &Context, command: Command) -> Ended {
         Command::Receiver(args) => receiver::receiver(context, args).await,
         Command::Demo(args) => demo::run(context, args).await,
         Command::Bench(args) => bench::run(context, args).await,
+        Command::Openapi => shell::openapi(context),
         Command::Completions(args) => shell::completions(context, Cli::command(), &args),
         Command::Man(args) => shell::man(context, Cli::command(), args),
     }
@@ -238,6 +241,7 @@ mod tests {
             "postbackd export attempts --affiliate acme --outcome retry --format csv --spreadsheet --out - --columns number,rule",
             "postbackd export deliveries --until 2026-11-01 --mark finance --out october.parquet --yes",
             "postbackd export marks --json",
+            "postbackd openapi",
         ] {
             Cli::try_parse_from(typed.split(' ')).unwrap_or_else(|error| panic!("{typed}: {error}"));
         }

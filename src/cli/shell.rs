@@ -1,4 +1,4 @@
-//! `completions` and `man`: what shells and readers of manuals need, made from the command line itself.
+//! `completions`, `man` and `openapi`: what shells, readers of manuals and programs need, made from the program itself.
 
 use std::path::PathBuf;
 
@@ -31,6 +31,12 @@ pub(super) fn completions(context: &Context, mut command: Command, args: &Comple
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, PROGRAM, &mut script);
     context.output.raw(&script)?;
+    Ok(Exit::Ok)
+}
+
+/// Prints the description of the API.
+pub(super) fn openapi(context: &Context) -> Ended {
+    context.output.raw(format!("{}\n", crate::api::document()).as_bytes())?;
     Ok(Exit::Ok)
 }
 

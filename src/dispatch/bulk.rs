@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use super::intake::{IntakeRules, planned};
 use crate::domain::affiliate::Rate;
@@ -69,7 +70,7 @@ pub struct Named {
 }
 
 /// A bulk order as it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BulkView {
     /// Its id.
     pub order_id: BulkId,
@@ -88,6 +89,7 @@ pub struct BulkView {
     /// How many are still to be done.
     pub remaining: u64,
     /// What was asked for.
+    #[schema(value_type = DeliveryFilter)]
     pub filter: Value,
     /// Its pace.
     pub rate: Option<String>,

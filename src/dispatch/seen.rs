@@ -4,19 +4,23 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::attempt::AttemptNote;
 use crate::domain::delivery::{State, StateKind};
+use crate::domain::id::{DeliveryId, EventId};
 use crate::domain::outcome::Outcome;
 
 /// An attempt in short.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SeenAttempt {
     /// When it ended.
     pub at: Timestamp,
     /// The delivery.
+    #[schema(value_type = DeliveryId)]
     pub delivery_id: String,
     /// Its event.
+    #[schema(value_type = EventId)]
     pub event_id: String,
     /// The affiliate that is told.
     pub affiliate: String,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::id::ConsumerName;
 
@@ -17,7 +18,7 @@ pub const SETTLING: Duration = Duration::from_mins(10);
 pub const MAX_MARKS: usize = 64;
 
 /// How far a consumer has taken exports.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ExportMark {
     /// The time before which everything is exported.
     #[serde(with = "super::timestamp")]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::delivery::Delivery;
 use super::id::{BulkId, EventId};
@@ -134,7 +135,7 @@ pub struct AttemptRecord {
 }
 
 /// What came back, capped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RecordedResponse {
     /// Status code.
     pub status: u16,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::stats::{AffiliateStats, PostbackStats, Stats};
 use super::views::{FlagView, PauseView};
@@ -19,7 +20,7 @@ use crate::domain::record;
 use crate::domain::request::Concealed;
 
 /// One affiliate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AffiliateView {
     /// Its id.
     pub affiliate: String,
@@ -46,7 +47,7 @@ pub struct AffiliateView {
 }
 
 /// One postback.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PostbackView {
     /// Its name.
     pub postback: String,
@@ -62,7 +63,7 @@ pub struct PostbackView {
 }
 
 /// How a postback is configured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PostbackSettings {
     /// The types that it wants; absent for all.
     pub events: Option<Vec<String>>,

@@ -4,13 +4,14 @@
 //! that is never sent both cost somebody money.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::views::{AttemptView, DeliverySummary, HistoryEntryView};
 use crate::domain::delivery::StateKind;
 use crate::domain::outcome::Outcome;
 
 /// What is to be decided about a held delivery.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Decision {
     /// Why it is held.
     pub why: String,
@@ -23,7 +24,7 @@ pub struct Decision {
 }
 
 /// One way to decide.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Choice {
     /// When it is right.
     pub when: String,

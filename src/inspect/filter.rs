@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::views::DeliverySummary;
 use crate::domain::delivery::StateKind;
@@ -14,41 +15,51 @@ use crate::outbox::DeliveryView;
 const MAX_TEXT: usize = 200;
 
 /// Conditions on a delivery; all that are given must hold.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeliveryFilter {
     /// Exactly these deliveries.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<DeliveryId>)]
     pub ids: Vec<String>,
     /// The affiliate that is told.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<AffiliateId>)]
     pub affiliate: Option<String>,
     /// Its postback.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<PostbackName>)]
     pub postback: Option<String>,
     /// The event's type.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<EventType>)]
     pub kind: Option<String>,
     /// The delivery's state.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<StateKind>)]
     pub state: Option<String>,
     /// The reason that stands with the state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What the last attempt came to.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Outcome>)]
     pub outcome: Option<String>,
     /// The status code of the last attempt's response.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 65535)]
     pub http_status: Option<u16>,
     /// Text in the last attempt's response or error, however it is written in capitals.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 200)]
     pub text: Option<String>,
     /// The event's transaction.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<TransactionId>)]
     pub transaction: Option<String>,
     /// The event's click.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ClickId>)]
     pub click: Option<String>,
     /// Events accepted at or after this time.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +70,7 @@ pub struct DeliveryFilter {
 }
 
 /// In which direction a list goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// The newest first.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::cursor::{Cursor, invalid};
 use super::decision::decision;
@@ -26,7 +27,7 @@ pub(crate) const MAX_PAGE: usize = 1_000;
 const MAX_HISTORY: usize = 1_000;
 
 /// A page of a list.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     /// What was found.
     pub items: Vec<T>,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::views::{FlagView, PauseView};
 use crate::domain::delivery::{DeadReason, StateKind};
@@ -11,7 +12,7 @@ use crate::domain::outcome::Outcome;
 use crate::outbox::{Counts, Money, OutboxError, Reader, Tally, Totals};
 
 /// Totals and every affiliate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Stats {
     /// When it was taken.
     pub at: Timestamp,
@@ -34,7 +35,7 @@ pub struct Stats {
 }
 
 /// Totals since the store was created.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TotalStats {
     /// Events accepted.
     pub accepted: u64,
@@ -49,7 +50,7 @@ pub struct TotalStats {
 }
 
 /// One affiliate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AffiliateStats {
     /// Its id.
     pub affiliate: String,
@@ -72,7 +73,7 @@ pub struct AffiliateStats {
 }
 
 /// What came of an affiliate's attempts of about the last hour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LatelyStats {
     /// Attempts made.
     pub attempts: u64,
@@ -85,7 +86,7 @@ pub struct LatelyStats {
 }
 
 /// One postback.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PostbackStats {
     /// Its name.
     pub postback: String,

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::list::Onlooker;
 use super::views::{DeliverySummary, HistoryEntryView, due};
@@ -24,7 +25,7 @@ pub(super) const MAX_ENTRIES: usize = 2_000;
 pub(super) const MAX_FULL_ENTRIES: usize = 500;
 
 /// What a key turned out to name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyKind {
     /// An event's id.
@@ -50,7 +51,7 @@ impl KeyKind {
 }
 
 /// Everything that happened, in one timeline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Trace {
     /// What was asked for.
     pub key: String,
@@ -65,7 +66,7 @@ pub struct Trace {
 }
 
 /// How much of a trace is not shown: the oldest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct LeftOut {
     /// Events with all that happened to their deliveries.
     pub events: usize,
@@ -74,9 +75,10 @@ pub struct LeftOut {
 }
 
 /// One event of a trace.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TracedEvent {
     /// The event.
+    #[schema(value_type = EventId)]
     pub event_id: String,
     /// Its owner.
     pub affiliate: String,
@@ -104,11 +106,12 @@ pub struct TracedEvent {
 }
 
 /// One line of the timeline.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TraceEntry {
     /// When it happened.
     pub at: Timestamp,
     /// The event that it happened to, or to a delivery of which.
+    #[schema(value_type = EventId)]
     pub event_id: String,
     /// What happened.
     #[serde(flatten)]
@@ -116,7 +119,7 @@ pub struct TraceEntry {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum TraceStep {
     /// The event was accepted.
@@ -124,6 +127,7 @@ pub enum TraceStep {
     /// A delivery was planned.
     Planned {
         /// The delivery.
+        #[schema(value_type = DeliveryId)]
         delivery_id: String,
         /// The affiliate that is told.
         affiliate: String,
@@ -139,12 +143,14 @@ pub enum TraceStep {
     /// A delivery was attempted, ordered about, or changed by what happened to others.
     Changed {
         /// The delivery.
+        #[schema(value_type = DeliveryId)]
         delivery_id: String,
         /// The affiliate that is told.
         affiliate: String,
         /// Its postback.
         postback: String,
         /// The entry of its history; requests and responses only on demand.
+        #[schema(value_type = HistoryEntryView)]
         change: Box<HistoryEntryView>,
     },
 }

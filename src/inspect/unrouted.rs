@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::cursor::invalid;
 use super::filter::{Direction, InvalidFilter, parsed};
@@ -37,9 +38,10 @@ pub struct UnroutedFilter {
 }
 
 /// An event that waits for somebody to want it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UnroutedEvent {
     /// The event.
+    #[schema(value_type = EventId)]
     pub event_id: String,
     /// Its affiliate.
     pub affiliate: String,

@@ -3,20 +3,25 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::decision::Decision;
 use crate::domain::delivery::{State, StateKind};
+use crate::domain::event::Event;
+use crate::domain::id::{DeliveryId, EventId};
 use crate::domain::outcome::Outcome;
 use crate::domain::record::{AttemptRecord, Cause, RecordedResponse, Timings};
 use crate::domain::request::RecordedRequest;
 use crate::outbox::{DeliveryView, EventRecord, Flag, HistoryView, Pause};
 
 /// One line of a list of deliveries.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeliverySummary {
     /// The delivery; also its idempotency key.
+    #[schema(value_type = DeliveryId)]
     pub delivery_id: String,
     /// Its event.
+    #[schema(value_type = EventId)]
     pub event_id: String,
     /// The affiliate that is told.
     pub affiliate: String,
@@ -58,7 +63,7 @@ pub struct DeliverySummary {
 }
 
 /// The last attempt in short.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LastAttempt {
     /// Its number.
     pub number: u32,
@@ -73,11 +78,12 @@ pub struct LastAttempt {
 }
 
 /// A delivery with its event and its whole history.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryDetail {
     /// The delivery in short.
     pub delivery: DeliverySummary,
     /// The event as it was accepted.
+    #[schema(value_type = Event)]
     pub event: Value,
     /// Who handed the event in.
     pub source: String,
@@ -92,7 +98,7 @@ pub struct DeliveryDetail {
 }
 
 /// One entry of a delivery's history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryEntryView {
     /// When it happened.
     pub at: Timestamp,
@@ -118,7 +124,7 @@ pub struct HistoryEntryView {
 }
 
 /// One attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AttemptView {
     /// Its number in the delivery's life.
     pub number: u32,
@@ -146,7 +152,7 @@ pub struct AttemptView {
 }
 
 /// Microseconds that each part of an attempt took; a part that did not happen is absent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TimingsView {
     /// Name resolution.
     pub dns: Option<u64>,
@@ -161,7 +167,7 @@ pub struct TimingsView {
 }
 
 /// Why a postback is paused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PauseView {
     /// Since when.
     pub at: Timestamp,
@@ -178,7 +184,7 @@ impl From<Pause> for PauseView {
 }
 
 /// Why a postback is taken for misconfigured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FlagView {
     /// When it was noticed last.
     pub at: Timestamp,

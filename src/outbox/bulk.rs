@@ -5,6 +5,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::model::{Order, OrderRequest, PlannedDelivery};
 use crate::domain::id::{BulkId, DeliveryId, EventId};
@@ -68,7 +69,7 @@ impl Verb {
 }
 
 /// How a bulk order stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BulkState {
     /// Its targets are being written down. It has not been answered for: a crash forgets it.
@@ -144,7 +145,7 @@ impl BulkRecord {
 }
 
 /// A target for which the order could not be carried out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Refusal {
     /// The delivery or event.
     pub id: String,

@@ -8,6 +8,7 @@ use std::ops::Bound;
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::codec;
 use super::engine::Engine;
@@ -26,7 +27,7 @@ pub struct Tally {
 }
 
 /// The payouts that deliveries carry, in one currency.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Money {
     /// The currency.
     pub currency: Currency,

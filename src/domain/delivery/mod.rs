@@ -10,6 +10,7 @@ pub use transition::{Change, Destination, IllegalTransition};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::id::EventId;
 
@@ -105,7 +106,7 @@ pub enum DeliveredHow {
 }
 
 /// Why a delivery was given up on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadReason {
     /// Every step of the retry schedule was used.
@@ -133,7 +134,7 @@ pub enum CancelReason {
 }
 
 /// The kinds of state, for counting, filtering and listing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StateKind {
     /// See [`State::Scheduled`].

@@ -1,6 +1,6 @@
 //! What can be wrong with an event, and where.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// One thing wrong with an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -14,8 +14,7 @@ pub struct Fault {
 }
 
 /// Kinds of faults, stable for programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultCode {
     /// The event, or a part of it, has the wrong JSON type.
     WrongType,
@@ -39,6 +38,31 @@ pub enum FaultCode {
     PersonalData,
     /// `reverses` where the type reverses nothing.
     NotAReversal,
+}
+
+impl FaultCode {
+    /// The code's name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WrongType => "wrong-type",
+            Self::Missing => "missing",
+            Self::UnknownField => "unknown-field",
+            Self::UnknownType => "unknown-type",
+            Self::UnknownAffiliate => "unknown-affiliate",
+            Self::UnknownCurrency => "unknown-currency",
+            Self::UnknownParameter => "unknown-parameter",
+            Self::InvalidValue => "invalid-value",
+            Self::TooLarge => "too-large",
+            Self::PersonalData => "personal-data",
+            Self::NotAReversal => "not-a-reversal",
+        }
+    }
+}
+
+impl Serialize for FaultCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
 /// A JSON pointer of RFC 6901 to the place named by its steps.

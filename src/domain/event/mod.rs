@@ -16,9 +16,12 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 pub use fault::{Fault, FaultCode, pointer};
-pub use parse::{MAX_AHEAD, MAX_EVENT_BYTES, MAX_KEY_LENGTH, MAX_PARAMS, MAX_SUB_ID_LENGTH, MAX_SUB_IDS, Rules};
+pub use parse::{
+    FIELDS, MAX_AHEAD, MAX_EVENT_BYTES, MAX_KEY_LENGTH, MAX_PARAMS, MAX_SUB_ID_LENGTH, MAX_SUB_IDS, Rules,
+};
 
 use super::id::{AffiliateId, ClickId, EventType, OfferId, TransactionId};
 use super::money::{Amount, Currency};
@@ -58,7 +61,7 @@ pub struct Event {
 }
 
 /// How far a conversion is decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Not yet decided.

@@ -58,7 +58,7 @@ impl Event {
 }
 
 /// The names an event's fields have.
-const FIELDS: [&str; 13] = [
+pub const FIELDS: [&str; 13] = [
     "transaction_id",
     "type",
     "affiliate_id",

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::delivery::{Conclusion, DeadReason, DeliveredHow, Delivery, HoldReason};
 use super::retry::{self, RetryPolicy};
@@ -19,7 +20,7 @@ use super::template::RenderError;
 use body::Answer;
 
 /// What an attempt came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The receiver took it.

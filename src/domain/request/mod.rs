@@ -53,6 +53,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use self::url::UrlTemplate;
 use super::nearest::nearest;
@@ -187,7 +188,7 @@ impl fmt::Debug for PreparedRequest {
 }
 
 /// A request as it is kept: every secret and signature is `***`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RecordedRequest {
     /// The method.
     pub method: String,

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use cell::{Cell, Column, Kind, UnlikeColumn, line};
 pub use columns::columns;
@@ -47,7 +48,7 @@ pub enum ExportKind {
 }
 
 /// Which time of a delivery a period is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
     /// The acceptance of its event.
@@ -123,7 +124,7 @@ pub fn check_export(kind: ExportKind, filter: &DeliveryFilter) -> Result<(), Inv
 }
 
 /// A consumer's mark.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MarkView {
     /// The consumer.
     pub consumer: ConsumerName,

@@ -221,6 +221,20 @@ impl Daemon {
         Running { child, lines, words: lines_of(stderr) }
     }
 
+    /// Asks anything, with a token where there is one.
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&Value>,
+    ) -> reqwest::Response {
+        let request = self.client.request(method.parse().unwrap(), self.url(path));
+        let request = token.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth);
+        let request = body.into_iter().fold(request, |request, body| request.body(body.to_string()));
+        request.send().await.unwrap()
+    }
+
     /// Listens to a stream with a token, behind a place in it where there is one.
     pub(crate) async fn listen(&self, token: &str, path: &str, behind: Option<&str>) -> reqwest::Response {
         let request = self.client.get(self.url(path)).bearer_auth(token);
