@@ -54,11 +54,13 @@ fn missing(key: &str) -> Failure {
 }
 
 fn left_out(left_out: LeftOut) -> Option<String> {
-    let LeftOut { events, entries } = left_out;
+    let LeftOut { events, entries, more } = left_out;
     let parts = [(events, "events"), (entries, "entries")];
     let parts: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     let see = "`postbackd list --transaction …` lists all deliveries, `postbackd show dlv_…` one with its history";
-    (!parts.is_empty()).then(|| format!("the oldest {} are left out: {see}", parts.join(" and ")))
+    let at_least = if more { ", at least," } else { "" };
+    let what = if parts.is_empty() { "events".to_owned() } else { parts.join(" and ") };
+    (more || !parts.is_empty()).then(|| format!("the oldest {what}{at_least} are left out: {see}"))
 }
 
 fn describe(trace: &Trace, requests: bool) -> String {
@@ -171,7 +173,9 @@ mod tests {
     #[test]
     fn what_is_left_out_is_said() {
         assert_eq!(left_out(LeftOut::default()), None);
-        let words = left_out(LeftOut { events: 2, entries: 7 }).unwrap();
+        let words = left_out(LeftOut { events: 2, entries: 7, more: false }).unwrap();
         assert!(words.starts_with("the oldest 2 events and 7 entries are left out"), "{words}");
+        let words = left_out(LeftOut { events: 3_596, entries: 0, more: true }).unwrap();
+        assert!(words.starts_with("the oldest 3596 events, at least, are left out"), "{words}");
     }
 }

@@ -14,7 +14,7 @@ use super::filter::{Checked, DeliveryFilter, Direction, InvalidFilter, Listed, L
 use super::views::{DeliveryDetail, DeliverySummary, HistoryEntryView};
 use crate::domain::delivery::StateKind;
 use crate::domain::id::{DeliveryId, EventId};
-use crate::outbox::{EventRecord, OutboxError, PostbackNo, Reader, Scan, Walk};
+use crate::outbox::{EventRecord, Found as Events, LookFrom, OutboxError, PostbackNo, Reader, Scan, Walk};
 
 /// A delivery that a walk comes by, with its event.
 type Found = Result<(DeliveryId, Arc<EventRecord>), OutboxError>;
@@ -126,10 +126,10 @@ fn source<'r>(
         return Ok(walk_ids(reader, checked.ids.clone(), Direction::Oldest, after));
     }
     if let Some(transaction) = &checked.transaction {
-        return Ok(walk_events(reader.transaction(transaction)?, direction, after));
+        return Ok(walk_events(reader.transaction(transaction, look_from(direction, after))?, direction, after));
     }
     if let Some(click) = &checked.click {
-        return Ok(walk_events(reader.click(click)?, direction, after));
+        return Ok(walk_events(reader.click(click, look_from(direction, after)), direction, after));
     }
     if let Some(ids) = checked.live().map(|live| live_ids(reader, checked, live)).transpose()?.flatten() {
         return Ok(walk_ids(reader, ids, direction, after.or_else(|| start(checked, direction))));
@@ -191,24 +191,29 @@ fn walk_ids(reader: &Reader, mut ids: Vec<DeliveryId>, direction: Direction, aft
     Box::new(rest.filter_map(|id| reader.event(id.event).transpose().map(|found| Ok((id, Arc::new(found?))))))
 }
 
-fn walk_events(
-    mut events: Vec<(EventId, EventRecord)>,
-    direction: Direction,
-    after: Option<DeliveryId>,
-) -> Walk<'static> {
-    if direction == Direction::Newest {
-        events.reverse();
+fn look_from(direction: Direction, after: Option<DeliveryId>) -> LookFrom {
+    let after = after.map(|id| id.event);
+    match direction {
+        Direction::Oldest => LookFrom::Oldest(after.unwrap_or(EventId::MIN)),
+        Direction::Newest => LookFrom::Newest(after),
     }
-    let deliveries = events.into_iter().flat_map(move |(event, record)| {
-        let record = Arc::new(record);
+}
+
+fn walk_events(events: Events<'_>, direction: Direction, after: Option<DeliveryId>) -> Walk<'_> {
+    let deliveries = events.flat_map(move |found| {
+        let (event, record) = match found {
+            Ok((event, record)) => (event, Arc::new(record)),
+            Err(error) => return vec![Err(error)],
+        };
         let count = u16::try_from(record.plan.len()).unwrap_or(u16::MAX);
         let mut ids: Vec<_> = (0..count).map(|ordinal| DeliveryId { event, ordinal }).collect();
         if direction == Direction::Newest {
             ids.reverse();
         }
-        ids.into_iter().map(move |id| (id, Arc::clone(&record)))
+        let behind = ids.into_iter().filter(|id| is_behind(*id, after, direction));
+        behind.map(|id| Ok((id, Arc::clone(&record)))).collect()
     });
-    Box::new(deliveries.filter(move |(id, _)| is_behind(*id, after, direction)).map(Ok))
+    Box::new(deliveries)
 }
 
 fn is_behind(id: DeliveryId, after: Option<DeliveryId>, direction: Direction) -> bool {

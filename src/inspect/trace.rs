@@ -13,7 +13,7 @@ use super::list::Onlooker;
 use super::views::{DeliverySummary, HistoryEntryView, due};
 use crate::domain::delivery::{State, StateKind};
 use crate::domain::id::{AffiliateId, ClickId, DeliveryId, EventId, TransactionId};
-use crate::outbox::{EventRecord, OutboxError, PlanEntry, Reader};
+use crate::outbox::{EventRecord, Found, LookFrom, OutboxError, PlanEntry, Reader};
 
 /// Most events of one trace.
 const MAX_EVENTS: usize = 500;
@@ -70,6 +70,9 @@ pub struct Trace {
 pub struct LeftOut {
     /// Events with all that happened to their deliveries.
     pub events: usize,
+    /// Whether there are still older events that were not even looked at.
+    #[serde(default)]
+    pub more: bool,
     /// Entries of the events that are shown.
     pub entries: usize,
 }
@@ -166,13 +169,13 @@ pub fn trace(
     onlooker: &Onlooker<'_>,
 ) -> Result<Option<Trace>, OutboxError> {
     let tracer = Tracer { reader, onlooker, requests };
-    let (found_as, seeds) = tracer.find(key)?;
+    let Named { found_as, events: seeds, more } = tracer.find(key)?;
     if seeds.is_empty() {
         return Ok(None);
     }
     let mut groups: BTreeSet<(AffiliateId, TransactionId)> = BTreeSet::new();
     let mut events: BTreeMap<EventId, EventRecord> = BTreeMap::new();
-    for (id, record) in seeds.into_iter().rev() {
+    for (id, record) in seeds {
         let group = (record.event.affiliate_id.clone(), record.root().clone());
         if events.len() < MAX_FOUND && groups.insert(group) {
             events.extend(reader.group(&record)?);
@@ -180,7 +183,9 @@ pub fn trace(
         events.insert(id, record);
     }
     events.retain(|id, record| tracer.sees(*id, record));
-    tracer.tell(key, found_as, events).map(Some)
+    let mut trace = tracer.tell(key, found_as, events)?;
+    trace.left_out.more = more;
+    Ok(Some(trace))
 }
 
 /// Who asks for a trace, and for how much of it.
@@ -190,37 +195,60 @@ struct Tracer<'a> {
     requests: bool,
 }
 
-type Events = Vec<(EventId, EventRecord)>;
+/// What a key names.
+#[derive(Default)]
+struct Named {
+    found_as: Vec<KeyKind>,
+    /// The newest events of that name, the newest of each kind first.
+    events: Vec<(EventId, EventRecord)>,
+    /// Whether there are older ones.
+    more: bool,
+}
+
+/// Most events of a name that are looked at: a click may be shared by a whole campaign.
+const MAX_LOOKED_AT: usize = 4_096;
 
 impl Tracer<'_> {
     /// What a key names, as far as that can be seen. Who names things is free to give them the form of an id.
-    fn find(&self, key: &str) -> Result<(Vec<KeyKind>, Events), OutboxError> {
+    fn find(&self, key: &str) -> Result<Named, OutboxError> {
         if let Ok(id) = key.parse::<EventId>()
             && let Some(record) = self.reader.event(id)?.filter(|record| self.sees(id, record))
         {
-            return Ok((vec![KeyKind::Event], vec![(id, record)]));
+            return Ok(Named { found_as: vec![KeyKind::Event], events: vec![(id, record)], more: false });
         }
         if let Ok(id) = key.parse::<DeliveryId>()
             && let Some(record) = self.reader.event(id.event)?.filter(|record| self.sees_delivery(id, record))
         {
-            return Ok((vec![KeyKind::Delivery], vec![(id.event, record)]));
+            return Ok(Named { found_as: vec![KeyKind::Delivery], events: vec![(id.event, record)], more: false });
         }
-        let mut found_as = Vec::new();
-        let mut events = Vec::new();
-        let mut note = |kind, mut found: Events| {
-            found.retain(|(id, record)| self.sees(*id, record));
-            if !found.is_empty() {
-                found_as.push(kind);
-            }
-            events.append(&mut found);
-        };
+        let mut named = Named::default();
         if let Ok(transaction) = key.parse::<TransactionId>() {
-            note(KeyKind::Transaction, self.reader.transaction(&transaction)?);
+            self.gather(
+                KeyKind::Transaction,
+                self.reader.transaction(&transaction, LookFrom::Newest(None))?,
+                &mut named,
+            )?;
         }
         if let Ok(click) = key.parse::<ClickId>() {
-            note(KeyKind::Click, self.reader.click(&click)?);
+            self.gather(KeyKind::Click, self.reader.click(&click, LookFrom::Newest(None)), &mut named)?;
         }
-        Ok((found_as, events))
+        Ok(named)
+    }
+
+    /// Takes the newest events that can be seen, as many as a trace may show.
+    fn gather(&self, kind: KeyKind, mut found: Found<'_>, named: &mut Named) -> Result<(), OutboxError> {
+        let before = named.events.len();
+        for event in found.by_ref().take(MAX_LOOKED_AT) {
+            let (id, record) = event?;
+            if self.sees(id, &record) {
+                named.events.push((id, record));
+            }
+        }
+        named.more |= found.next().is_some();
+        if named.events.len() > before {
+            named.found_as.push(kind);
+        }
+        Ok(())
     }
 
     /// An event is seen by whoever may see its owner, or an affiliate that is told of it.

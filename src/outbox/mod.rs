@@ -15,6 +15,7 @@ mod engine;
 mod handle;
 mod keys;
 mod lease;
+mod lookup;
 mod memory;
 mod model;
 mod read;
@@ -30,6 +31,7 @@ pub use commit::{CommitObserver, Window};
 pub use engine::{Batch, Engine, EngineError, Pair, Pairs};
 pub use handle::{Options, Outbox, free_bytes};
 pub use lease::{Begun, Lease};
+pub use lookup::{Found, From as LookFrom};
 pub use memory::MemoryEngine;
 pub use model::{
     AcceptRequest, Accepted, Conflict, Counts, DeliveryView, EventRecord, Flag, HistoryView, Ingested, Order,

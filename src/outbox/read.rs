@@ -13,7 +13,7 @@ use super::tally::{Stored, Tally};
 use super::view::View;
 use crate::domain::event::Event;
 use crate::domain::export_mark::ExportMark;
-use crate::domain::id::{BulkId, ClickId, ConsumerName, DeliveryId, EventId, PostbackRef, TransactionId};
+use crate::domain::id::{BulkId, ConsumerName, DeliveryId, EventId, PostbackRef};
 use crate::domain::retention::Exported;
 
 /// Numbers of postbacks, counts and pauses, mirrored in memory.
@@ -59,6 +59,10 @@ pub enum Scan {
 impl Reader {
     pub(crate) fn new(engine: Arc<dyn Engine>, mirror: SharedMirror) -> Self {
         Self { engine, mirror }
+    }
+
+    pub(super) fn engine(&self) -> &dyn Engine {
+        &*self.engine
     }
 
     pub(crate) fn view(&self) -> View<'_> {
@@ -147,16 +151,6 @@ impl Reader {
         })
     }
 
-    /// The events of a transaction, and those that reverse it, of all affiliates, oldest first.
-    ///
-    /// # Errors
-    /// When the store cannot be read or a record is damaged.
-    pub fn transaction(&self, id: &TransactionId) -> Result<Vec<(EventId, EventRecord)>, OutboxError> {
-        let mut events = self.view().related(id)?.events;
-        events.retain(|(_, record)| record.event.transaction_id == *id || record.root() == id);
-        Ok(events)
-    }
-
     /// The events of the order group that an event belongs to, itself among them, oldest first: one owner's transaction
     /// with all that reverses it.
     ///
@@ -166,23 +160,6 @@ impl Reader {
         let root = record.root();
         let mut events = self.view().related_of(root, &record.event.affiliate_id)?.events;
         events.retain(|(_, other)| other.root() == root);
-        Ok(events)
-    }
-
-    /// The events of a click, oldest first.
-    ///
-    /// # Errors
-    /// When the store cannot be read or a record is damaged.
-    pub fn click(&self, click: &ClickId) -> Result<Vec<(EventId, EventRecord)>, OutboxError> {
-        let view = self.view();
-        let mut events = Vec::new();
-        for (key, _) in view.with_prefix(&keys::clicks(click))? {
-            let Some(id) = keys::parse_click(&key) else { continue };
-            match view.event(id)? {
-                Some(record) if record.event.click_id.as_ref() == Some(click) => events.push((id, record)),
-                Some(_) | None => {}
-            }
-        }
         Ok(events)
     }
 

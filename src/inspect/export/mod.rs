@@ -25,7 +25,7 @@ use super::views::DeliverySummary;
 use crate::domain::export_mark::ExportMark;
 use crate::domain::id::{ConsumerName, DeliveryId, EventId};
 use crate::domain::record::Cause;
-use crate::outbox::{EventRecord, OutboxError, Reader};
+use crate::outbox::{EventRecord, LookFrom, OutboxError, Reader};
 
 /// Most rows of a page.
 pub const MAX_ROWS: usize = 1_000;
@@ -241,12 +241,11 @@ impl<'w> Walk<'w> {
     /// The narrowest walk that comes by all that may be meant.
     fn events(&self) -> Result<Events<'w>, OutboxError> {
         let from = self.after.event();
-        let few = match (&self.checked.transaction, &self.checked.click) {
-            (Some(transaction), _) => self.reader.transaction(transaction)?,
-            (None, Some(click)) => self.reader.click(click)?,
-            (None, None) => return Ok(Box::new(self.reader.events_from(from))),
-        };
-        Ok(Box::new(few.into_iter().filter(move |(id, _)| *id >= from).map(Ok)))
+        Ok(match (&self.checked.transaction, &self.checked.click) {
+            (Some(transaction), _) => self.reader.transaction(transaction, LookFrom::Oldest(from))?,
+            (None, Some(click)) => self.reader.click(click, LookFrom::Oldest(from)),
+            (None, None) => Box::new(self.reader.events_from(from)),
+        })
     }
 
     /// Whether nothing from there on can be meant. Nothing happens to an event before it is accepted; where a clock was

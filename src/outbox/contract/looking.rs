@@ -41,11 +41,16 @@ async fn transactions_and_clicks_lead_to_their_events(story: Story) {
     let original = story.accept(event("t1", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
     let reversed = story.accept(reversal("r1", "t1"), to(&["a"], OrderPolicy::default())).await;
     let reader = story.outbox().reader();
-    let ids = |found: Vec<(EventId, EventRecord)>| found.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
-    let transaction = |id: &str| ids(reader.transaction(&id.parse().unwrap()).unwrap());
+    let ids = |found: Found<'_>| found.map(|found| found.unwrap().0).collect::<Vec<_>>();
+    let all = LookFrom::Oldest(EventId::MIN);
+    let transaction = |id: &str| ids(reader.transaction(&id.parse().unwrap(), all).unwrap());
     assert_eq!(transaction("t1"), [original.event, reversed.event]);
     assert_eq!(transaction("r1"), [reversed.event]);
-    assert_eq!(ids(reader.click(&"c-1".parse().unwrap()).unwrap()), [original.event, reversed.event]);
+    let click = |from| ids(reader.click(&"c-1".parse().unwrap(), from));
+    assert_eq!(click(all), [original.event, reversed.event]);
+    assert_eq!(click(LookFrom::Oldest(reversed.event)), [reversed.event]);
+    assert_eq!(click(LookFrom::Newest(None)), [reversed.event, original.event]);
+    assert_eq!(click(LookFrom::Newest(Some(original.event))), [original.event]);
     let record = reader.event(reversed.event).unwrap().unwrap();
     assert_eq!(reader.original_of(reversed.event, &record.event).unwrap().unwrap().transaction_id.as_str(), "t1");
 }
