@@ -23,15 +23,18 @@ use crate::outbox::{DeliveryView, Order, OrderRequest, OutboxError, Pause};
 const MAX_REASON: usize = 500;
 
 /// The body of an order about one thing.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct OrderBody {
     /// Why, in one line; it is kept on record with who ordered it.
+    #[serde(default)]
     #[schema(required, min_length = 1, max_length = 500, example = "fraud check, case 88")]
     reason: String,
     /// Of `replay`: also when it is delivered.
+    #[serde(default)]
     force: bool,
     /// Of `release`: it has arrived, so that it is not sent.
+    #[serde(default)]
     delivered: bool,
 }
 

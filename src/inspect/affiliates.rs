@@ -53,6 +53,7 @@ pub struct PostbackView {
     pub postback: String,
     /// How it is configured; absent where it is switched off or gone.
     #[serde(flatten)]
+    #[schema(value_type = PostbackSettings)]
     pub settings: Option<PostbackSettings>,
     /// Why it is paused, where it is.
     pub paused: Option<PauseView>,
@@ -74,18 +75,25 @@ pub struct PostbackSettings {
     /// Its order lane, where it is not the affiliate's own.
     pub lane: Option<String>,
     /// Scheme, host and port of the receiver.
+    #[schema(required = false)]
     pub receiver: String,
     /// The method.
+    #[schema(required = false)]
     pub method: String,
     /// Most attempts.
+    #[schema(required = false)]
     pub max_attempts: usize,
     /// The delays between attempts without jitter, in milliseconds.
+    #[schema(required = false)]
     pub delays_ms: Vec<u64>,
     /// The deadline of one attempt, in milliseconds.
+    #[schema(required = false)]
     pub timeout_ms: u64,
     /// Whether the receiver recognises a duplicate.
+    #[schema(required = false)]
     pub receiver_dedupes: bool,
     /// Its response rules in order, in words; secrets are masked.
+    #[schema(required = false)]
     pub rules: Vec<String>,
 }
 

@@ -69,7 +69,7 @@ ports = [${receiver##*:}]
 [log]
 format = "json"
 TOML
-for affiliate in acme beta; do
+for affiliate in acme beta gone; do
     cat >"$work/affiliates/$affiliate.toml" <<TOML
 id = "$affiliate"
 name = "$affiliate"
@@ -90,7 +90,7 @@ daemon=$(await '"daemon.ready".*?\K127\.0\.0\.1:\d+|127\.0\.0\.1:\d+(?=.*"daemon
 
 # Something of everything to find: delivered, dead and unrouted.
 for number in $(seq 30); do
-    for affiliate in acme beta; do
+    for affiliate in acme beta gone; do
         type=$([[ $((number % 5)) == 0 ]] && echo registration || echo ftd)
         echo "{\"transaction_id\":\"dep-$number\",\"type\":\"$type\",\"affiliate_id\":\"$affiliate\",\"click_id\":\"c-$number\",\"payout\":\"12.50\",\"currency\":\"EUR\"}"
     done
@@ -101,6 +101,9 @@ POSTBACKD_FUZZ_EVENT=$(ask '/v1/deliveries?limit=1' | grep -o 'evt_[0-9a-z]*' | 
 order='{"verb":"hold","filter":{"affiliate":"beta"},"rate":"1/h","reason":"something to look at"}'
 POSTBACKD_FUZZ_ORDER=$(ask /v1/orders --data "$order" | grep -o 'ord_[0-9a-z]*' | head -n 1)
 export POSTBACKD_FUZZ_EVENT POSTBACKD_FUZZ_ORDER
+# One affiliate is known to the store only.
+rm "$work/affiliates/gone.toml"
+ask /v1/reload --request POST >/dev/null
 
 # It keeps what it has seen in the directory that it is run in.
 cd "$work"
