@@ -72,6 +72,12 @@ impl Tally {
         self
     }
 
+    /// Whether a recount agrees: money that could not be kept exactly depends on the order in which it was added up.
+    pub(super) fn agrees_with(&self, recount: &Self) -> bool {
+        let exact = self.money.iter().chain(&recount.money).all(|money| money.exact);
+        self.dead == recount.dead && (!exact || self.money == recount.money)
+    }
+
     /// Counts a delivery that came into being, changed its state, or went.
     pub(crate) fn moved(&mut self, payout: Payout, from: Option<&State>, to: Option<&State>) {
         for (state, sign) in [(from, -1), (to, 1)] {

@@ -57,6 +57,14 @@ impl SledEngine {
     }
 }
 
+/// The engine's snapshots in a store's directory that do not check out, each with whether it was finished.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn torn_snapshots(path: &Path) -> io::Result<Vec<(PathBuf, bool)>> {
+    snapshot::torn(&path.join("sled"))
+}
+
 /// Opens the store, waiting a moment for its lock: threads of sled may hold it a little longer than the handle whose
 /// closing they finish.
 fn open_unlocked(config: &::sled::Config) -> ::sled::Result<::sled::Db> {

@@ -27,20 +27,31 @@ const CHECKSUM_BYTES: usize = 4;
 )]
 struct Damaged(PathBuf);
 
+/// The snapshots that do not check out, each with whether it was finished.
+///
+/// # Errors
+/// When the directory or a file in it cannot be read.
+pub(super) fn torn(data: &Path) -> io::Result<Vec<(PathBuf, bool)>> {
+    let mut torn = Vec::new();
+    for entry in fs::read_dir(data)? {
+        let entry = entry?;
+        let (name, path) = (entry.file_name(), entry.path());
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && !is_intact(&path)? {
+            torn.push((path, !name.ends_with(UNFINISHED)));
+        }
+    }
+    Ok(torn)
+}
+
 /// Deletes unfinished snapshots that are torn.
 ///
 /// # Errors
 /// When the directory cannot be read or changed, or a finished snapshot is damaged.
 pub(super) fn discard_torn(data: &Path) -> io::Result<()> {
     let mut discarded = false;
-    for entry in fs::read_dir(data)? {
-        let entry = entry?;
-        let (name, path) = (entry.file_name(), entry.path());
-        let name = name.to_string_lossy();
-        if !name.starts_with(PREFIX) || is_intact(&path)? {
-            continue;
-        }
-        if !name.ends_with(UNFINISHED) {
+    for (path, was_finished) in torn(data)? {
+        if was_finished {
             return Err(io::Error::new(io::ErrorKind::InvalidData, Damaged(path)));
         }
         tracing::warn!(file = %path.display(), "outbox.torn_snapshot_discarded");

@@ -335,7 +335,7 @@ fn claim_all(claims: &Claims, taken: &mut Vec<Claim>, ids: &[DeliveryId]) -> boo
 }
 
 /// The index keys of a delivery in its state, with the arrival that goes with each.
-fn index_keys(
+pub(crate) fn index_keys(
     id: DeliveryId,
     postback: PostbackNo,
     group: GroupHash,
