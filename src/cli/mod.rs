@@ -14,6 +14,7 @@ mod configuration;
 mod context;
 mod dead;
 mod demo;
+mod doctor;
 mod enqueue;
 mod exit;
 mod export;
@@ -125,6 +126,8 @@ enum Command {
     Affiliate(affiliate::AffiliateCommand),
     /// Stand in for an affiliate's tracker
     Receiver(crate::receiver::ReceiverArgs),
+    /// Look at disk, clock, names, certificates, configuration, daemon and store, and say what to do
+    Doctor(doctor::DoctorArgs),
     /// See it work on this machine alone
     Demo(DemoArgs),
     /// Measure what this machine can do
@@ -188,6 +191,7 @@ async fn carry_out(context: &Context, command: Command) -> Ended {
         Command::Release(args) => orders::release(context, args).await,
         Command::Affiliate(command) => affiliate::affiliate(context, command).await,
         Command::Receiver(args) => receiver::receiver(context, args).await,
+        Command::Doctor(args) => doctor::doctor(context, &args).await,
         Command::Demo(args) => demo::run(context, args).await,
         Command::Bench(args) => bench::run(context, args).await,
         Command::Completions(args) => shell::completions(context, Cli::command(), &args),
@@ -230,6 +234,7 @@ mod tests {
             "postbackd export attempts --affiliate acme --outcome retry --format csv --spreadsheet --out - --columns number,rule",
             "postbackd export deliveries --until 2026-11-01 --mark finance --out october.parquet --yes",
             "postbackd export marks --json",
+            "postbackd doctor --verify --outbox /backup --json",
         ] {
             Cli::try_parse_from(typed.split(' ')).unwrap_or_else(|error| panic!("{typed}: {error}"));
         }
@@ -254,6 +259,7 @@ mod tests {
             "postbackd export deliveries --mark finance --out x.csv",
             "postbackd export deliveries --force",
             "postbackd export attempts --by changed",
+            "postbackd doctor --outbox /backup",
         ] {
             assert!(Cli::try_parse_from(typed.split(' ')).is_err(), "{typed}");
         }

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod descriptors;
+pub mod doctor;
 pub mod environment;
 pub mod metrics;
 pub mod random;

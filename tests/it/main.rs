@@ -19,6 +19,7 @@ mod configuration;
 mod crash;
 mod decisions;
 mod delivery;
+mod doctor;
 mod export;
 mod ingest;
 mod limits;
