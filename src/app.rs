@@ -19,7 +19,7 @@ use crate::dispatch::{self, BulkOrders, Dispatch, Intake, IntakeRules, Routing};
 use crate::domain::retention::{Pressure, RetentionPolicy};
 use crate::ops::clock::{SharedClock, SystemClock};
 use crate::ops::metrics::Metrics;
-use crate::ops::{descriptors, systemd};
+use crate::ops::{descriptors, systemd, telemetry};
 use crate::outbox::{EngineError, Options, Outbox, OutboxError, SledEngine, retention};
 use crate::transport::{EgressPolicy, Transport, TransportError, TransportOptions};
 
@@ -188,7 +188,7 @@ impl Live {
             ("[api] max_connections", old.api.max_connections != loaded.settings.api.max_connections),
             ("[api] stalled_after", old.api.stalled_after != loaded.settings.api.stalled_after),
             ("[ingest] max_buffered", old.ingest.max_buffered != loaded.settings.ingest.max_buffered),
-            ("[log]", old.log != loaded.settings.log),
+            ("[log] format", old.log.format != loaded.settings.log.format),
         ];
         let changed = fixed.into_iter().filter(|(_, changed)| *changed);
         warnings.extend(changed.map(|(key, _)| format!("{key} has changed: that needs a restart")));
@@ -197,6 +197,7 @@ impl Live {
         let rules = intake_rules(&loaded.settings, &routing);
         self.routing.send_replace(routing);
         self.rules.send_replace(rules);
+        telemetry::configure(&loaded.settings.log.level);
         self.settings.send_replace(Arc::new(loaded.settings));
         Ok(warnings)
     }

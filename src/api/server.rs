@@ -15,7 +15,7 @@ use super::listen::{self, Listeners};
 use super::problem::Problem;
 use super::reads::Reads;
 use super::stream::Streams;
-use super::{export, ingest, metrics, operate, orders, read, stream, trace};
+use super::{export, ingest, log, metrics, operate, orders, read, stream, trace};
 use crate::config::Settings;
 use crate::dispatch::{BulkOrders, Dispatch, Intake, IntakeRules};
 use crate::ops::clock::SharedClock;
@@ -102,6 +102,7 @@ fn routes(state: State) -> Router {
         .route("/v1/export/{what}", get(export::page))
         .route("/v1/exports/marks", get(export::marks).post(export::mark))
         .route("/v1/reload", post(operate::reload))
+        .route("/v1/log", get(log::show).put(log::change))
         .route("/metrics", get(metrics::scrape))
         .route("/healthz", get(read::health))
         .route("/readyz", get(read::ready))

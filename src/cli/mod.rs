@@ -20,6 +20,7 @@ mod exit;
 mod export;
 mod filter;
 mod list;
+mod log;
 mod options;
 mod orders;
 mod output;
@@ -87,6 +88,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Have the daemon take its configuration anew
     Reload,
+    /// Show or change the level of the daemon's log while it runs
+    Log(log::LogArgs),
     /// Hand over events from a file or standard input
     Enqueue(enqueue::EnqueueArgs),
     /// List deliveries
@@ -175,6 +178,7 @@ async fn carry_out(context: &Context, command: Command) -> Ended {
         Command::Run => run(&configuration::path(&context.globals)).await.map(|()| Exit::Ok),
         Command::Check(args) => check::check(context, args),
         Command::Reload => check::reload(context).await,
+        Command::Log(args) => log::log(context, args).await,
         Command::Enqueue(args) => enqueue::enqueue(context, args).await,
         Command::List(args) => list::list(context, args).await,
         Command::Show(args) => show::show(context, args).await,
@@ -235,6 +239,7 @@ mod tests {
             "postbackd export deliveries --until 2026-11-01 --mark finance --out october.parquet --yes",
             "postbackd export marks --json",
             "postbackd doctor --verify --outbox /backup --json",
+            "postbackd log debug --for 10m",
         ] {
             Cli::try_parse_from(typed.split(' ')).unwrap_or_else(|error| panic!("{typed}: {error}"));
         }
@@ -260,6 +265,7 @@ mod tests {
             "postbackd export deliveries --force",
             "postbackd export attempts --by changed",
             "postbackd doctor --outbox /backup",
+            "postbackd log --for 10m",
         ] {
             assert!(Cli::try_parse_from(typed.split(' ')).is_err(), "{typed}");
         }

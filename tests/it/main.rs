@@ -24,6 +24,7 @@ mod export;
 mod ingest;
 mod limits;
 mod lists;
+mod logging;
 mod metrics;
 mod operators;
 mod order;
