@@ -6,6 +6,7 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use comfy_table::Color;
@@ -35,6 +36,8 @@ use crate::transport::{EgressPolicy, Transport, TransportOptions, trust};
 const DEFAULT_KEEP_FREE: u64 = 512 << 20;
 /// Most things found by `--verify` that are shown.
 const DAMAGE_SHOWN: usize = 100;
+/// How long the daemon may take to say how it stands.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// As whom to look.
 const AS_ITS_USER: &str = "look as the daemon's user: sudo -u postbackd postbackd doctor";
 
@@ -193,10 +196,11 @@ async fn reach(context: &Context, places: Option<&Places>) -> Option<(Daemon, Cl
         };
         return Some((daemon, client));
     }
-    let daemon = match ask(&client).await {
-        Ok(answers) => Daemon::Up(answers),
-        Err(ClientError::Forbidden { .. }) => Daemon::Forbidden("it may not be opened by this user".into()),
-        Err(error) => Daemon::Silent(error.to_string()),
+    let daemon = match tokio::time::timeout(PATIENCE, ask(&client)).await {
+        Ok(Ok(answers)) => Daemon::Up(answers),
+        Ok(Err(ClientError::Forbidden { .. })) => Daemon::Forbidden("it may not be opened by this user".into()),
+        Ok(Err(error)) => Daemon::Silent(error.to_string()),
+        Err(_) => Daemon::Silent(format!("it took the connection and said nothing for {} s", PATIENCE.as_secs())),
     };
     Some((daemon, client))
 }
@@ -225,8 +229,7 @@ async fn running(places: Option<&Places>, reached: Option<(Daemon, Client)>) -> 
     let mut findings = doctor::daemon::judge(&daemon, &endpoint, env!("CARGO_PKG_VERSION"));
     let source = match (daemon, places) {
         (Daemon::Up(_), _) => Source::Daemon(client),
-        (Daemon::Forbidden(_), _) => return findings,
-        (Daemon::Stopped | Daemon::Silent(_), None) => return findings,
+        (Daemon::Forbidden(_), _) | (Daemon::Stopped | Daemon::Silent(_), None) => return findings,
         (Daemon::Stopped | Daemon::Silent(_), Some(places)) => {
             let torn = torn_snapshots(&places.outbox).unwrap_or_default();
             let torn: Vec<TornSnapshot> =

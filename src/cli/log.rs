@@ -23,7 +23,7 @@ Examples:
   postbackd log info,postbackd::dispatch=debug"
 )]
 pub(super) struct LogArgs {
-    /// error, warn, info, debug, trace, or a filter such as info,postbackd::dispatch=debug
+    /// A level (error, warn, info, debug or trace), or a filter such as `info,postbackd::dispatch=debug`
     filter: Option<String>,
 
     /// Go back by itself after this time, such as 10m; at most 24h

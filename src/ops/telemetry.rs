@@ -111,9 +111,8 @@ pub fn change(filter: &str, time: Option<Duration>, by: &str) -> Result<LogLevel
     let mut standing = level.standing();
     let before = standing.shown.filter.clone();
     standing.changes += 1;
-    standing.shown.filter = filter.to_owned();
-    standing.shown.by = Some(by.to_owned());
-    standing.shown.until = until;
+    let configured = standing.shown.configured.clone();
+    standing.shown = LogLevel { filter: filter.to_owned(), configured, until, by: Some(by.to_owned()) };
     level.set(parsed);
     let until = until.map(tracing::field::display);
     tracing::info!(target: "postbackd::audit", by, filter, before, until, "log.level_changed");

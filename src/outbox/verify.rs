@@ -105,7 +105,7 @@ pub fn verify(engine: &dyn Engine, observer: &mut dyn VerifyObserver) -> Result<
         let (key, value) = pair?;
         walk.look(&key, &value)?;
         walk.seen.pairs += 1;
-        if walk.seen.pairs % STEP == 0 {
+        if walk.seen.pairs.is_multiple_of(STEP) {
             walk.observer.progress(walk.seen.pairs);
         }
     }
@@ -429,7 +429,7 @@ impl Walk<'_> {
     }
 
     fn identity(&mut self, key: &[u8], value: &[u8]) -> Result<(), OutboxError> {
-        if value.is_empty() || value.len() % 8 != 0 {
+        if value.is_empty() || !value.len().is_multiple_of(8) {
             self.damage(key, "holds no list of events");
             return Ok(());
         }

@@ -103,11 +103,11 @@ const NAMED: usize = 5;
 
 /// The first few of a list, and how many more there are.
 fn first_few(items: &[String]) -> String {
-    let mut text = items.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
-    if let Some(more) = items.len().checked_sub(NAMED).filter(|more| *more > 0) {
-        text.push_str(&format!("; and {more} more"));
+    let text = items.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    match items.len().checked_sub(NAMED) {
+        None | Some(0) => text,
+        Some(more) => format!("{text}; and {more} more"),
     }
-    text
 }
 
 fn counted(count: usize, one: &str, many: &str) -> String {

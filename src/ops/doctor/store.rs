@@ -178,7 +178,7 @@ mod tests {
         let warned = [
             (
                 whole(|stats, affiliate| {
-                    stats.affiliates.push(AffiliateStats { breaker: Some("open".into()), ..affiliate })
+                    stats.affiliates.push(AffiliateStats { breaker: Some("open".into()), ..affiliate });
                 }),
                 "breaker of acme is open: 3 wait",
             ),
