@@ -19,6 +19,7 @@ use crate::dispatch::{self, BulkOrders, Dispatch, Intake, IntakeRules, Routing};
 use crate::domain::retention::{Pressure, RetentionPolicy};
 use crate::ops::clock::{SharedClock, SystemClock};
 use crate::ops::metrics::Metrics;
+use crate::ops::traces::{Traces, TracesError};
 use crate::ops::{descriptors, systemd, telemetry};
 use crate::outbox::{EngineError, Options, Outbox, OutboxError, SledEngine, retention};
 use crate::transport::{EgressPolicy, Transport, TransportError, TransportOptions};
@@ -35,6 +36,9 @@ pub enum AppError {
     /// The wire cannot be set up.
     #[error("setting up the transport")]
     Transport(#[from] TransportError),
+    /// The exporter of traces cannot be set up.
+    #[error("setting up traces")]
+    Traces(#[from] TracesError),
     /// A listener cannot be bound.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -55,6 +59,7 @@ pub struct Daemon {
     dispatch_stop: CancellationToken,
     serving: JoinHandle<()>,
     dispatching: JoinHandle<()>,
+    traces: Traces,
 }
 
 /// The configuration in use, and who is told when it changes.
@@ -90,6 +95,7 @@ impl Daemon {
         let engine = SledEngine::open(&settings.outbox.path, settings.outbox.cache)?;
         let keep_free = Some((settings.outbox.path.clone(), settings.outbox.keep_free));
         let metrics = Arc::new(Metrics::default());
+        let traces = Traces::start(&settings.telemetry)?;
         let feed = Arc::new(dispatch::Feed::new(Arc::clone(&clock)));
         let options = Options { clock: Arc::clone(&clock), keep_free, observer: Some(Arc::clone(&metrics) as Arc<_>) };
         let outbox = Outbox::open(Arc::new(engine), options)?;
@@ -111,7 +117,7 @@ impl Daemon {
             clock: Arc::clone(&clock),
             routing: live.routing.subscribe(),
             stop: dispatch_stop.clone(),
-            observers: vec![Arc::clone(&metrics) as Arc<_>, Arc::clone(&feed) as Arc<_>],
+            observers: vec![Arc::clone(&metrics) as Arc<_>, Arc::clone(&feed) as Arc<_>, Arc::new(traces.clone())],
         });
         let (reload, reloads) = mpsc::channel(4);
         let state = api::State {
@@ -129,6 +135,7 @@ impl Daemon {
             metrics,
             scrapes: api::Reads::for_scrapes(),
             streams: api::Streams::new(feed, ingest_stop.clone()),
+            traces: traces.clone(),
         };
         let (watched, marked) = (live.settings.subscribe(), outbox.reader().clone());
         let policy = move || {
@@ -139,7 +146,7 @@ impl Daemon {
         };
         tokio::spawn(retention::run(outbox.clone(), clock, policy, ingest_stop.clone()));
         let serving = tokio::spawn(api::serve(listeners, state, ingest_stop.clone()));
-        Ok(Self { outbox, dispatch, address, live, reloads, ingest_stop, dispatch_stop, serving, dispatching })
+        Ok(Self { outbox, dispatch, address, live, reloads, ingest_stop, dispatch_stop, serving, dispatching, traces })
     }
 
     /// The TCP address it listens on.
@@ -171,6 +178,7 @@ impl Daemon {
             tracing::warn!(?deadline, "attempts are still in flight; they are sent again after the next start");
         }
         self.outbox.close().await;
+        self.traces.close().await;
     }
 }
 
@@ -188,6 +196,7 @@ impl Live {
             ("[api] max_connections", old.api.max_connections != loaded.settings.api.max_connections),
             ("[api] stalled_after", old.api.stalled_after != loaded.settings.api.stalled_after),
             ("[ingest] max_buffered", old.ingest.max_buffered != loaded.settings.ingest.max_buffered),
+            ("[telemetry]", old.telemetry != loaded.settings.telemetry),
             ("[log] format", old.log.format != loaded.settings.log.format),
         ];
         let changed = fixed.into_iter().filter(|(_, changed)| *changed);

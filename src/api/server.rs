@@ -20,6 +20,7 @@ use crate::config::Settings;
 use crate::dispatch::{BulkOrders, Dispatch, Intake, IntakeRules};
 use crate::ops::clock::SharedClock;
 use crate::ops::metrics::Metrics;
+use crate::ops::traces::Traces;
 use crate::outbox::Outbox;
 
 /// What a reload came to: warnings, or every error.
@@ -59,6 +60,8 @@ pub struct State {
     pub scrapes: Reads,
     /// Streams of attempts.
     pub streams: Streams,
+    /// Where spans of requests go.
+    pub traces: Traces,
 }
 
 impl State {

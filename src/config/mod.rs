@@ -31,7 +31,7 @@ mod signature;
 pub use problem::{Problem, Problems};
 pub use settings::{
     ApiSettings, DispatchSettings, EgressSettings, EngineKind, IngestSettings, LogFormat, LogSettings, OutboxSettings,
-    Retain, Scope, Settings, SocketUser, Token, UnknownAffiliate,
+    Retain, Scope, Settings, SocketUser, TelemetrySettings, Token, UnknownAffiliate,
 };
 
 use std::collections::BTreeSet;
@@ -138,9 +138,20 @@ fn read(path: &Path, variables: &Variables<'_>, report: &Report) -> Option<Setti
 }
 
 fn settings(daemon: Daemon<'_>, dictionary: Dictionary, affiliates: Affiliates) -> Settings {
-    let Daemon { outbox, api, ingest, egress, dispatch, log, events: _, affiliates: _, defaults: _, narrowed: _ } =
-        daemon;
-    Settings { outbox, api, ingest, egress, dispatch, log, dictionary: Arc::new(dictionary), affiliates }
+    let Daemon {
+        outbox,
+        api,
+        ingest,
+        egress,
+        dispatch,
+        log,
+        telemetry,
+        events: _,
+        affiliates: _,
+        defaults: _,
+        narrowed: _,
+    } = daemon;
+    Settings { outbox, api, ingest, egress, dispatch, log, telemetry, dictionary: Arc::new(dictionary), affiliates }
 }
 
 /// Reads the dictionary, and says whether it is whole: without one, every event type would seem unknown.

@@ -8,3 +8,4 @@ pub mod metrics;
 pub mod random;
 pub mod systemd;
 pub mod telemetry;
+pub mod traces;

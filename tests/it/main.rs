@@ -33,4 +33,6 @@ mod signing;
 mod tail;
 mod tls;
 mod trace;
+#[cfg(feature = "otel")]
+mod traces;
 mod wire;
