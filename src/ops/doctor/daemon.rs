@@ -52,7 +52,7 @@ impl Answers {
 pub fn judge(daemon: &Daemon, endpoint: &str, version: &str) -> Vec<Finding> {
     let answers = match daemon {
         Daemon::Stopped => {
-            let found = format!("does not run: there is no {endpoint}");
+            let found = format!("does not run: nothing is there at {endpoint}");
             return vec![Finding::warning(ABOUT.name, found, "systemctl start postbackd")];
         }
         Daemon::Silent(why) => {

@@ -141,7 +141,12 @@ pub fn judge_egress(looked: &[Looked], policy: &EgressPolicy) -> Vec<Finding> {
         }
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(ABOUT_EGRESS.name, "all of them may be sent to"));
+        let unknown = looked.iter().filter(|looked| looked.addresses.is_err()).count();
+        let found = match unknown {
+            0 => "all receivers may be sent to".to_owned(),
+            _ => format!("all receivers that have an address may be sent to, {unknown} have none"),
+        };
+        findings.push(Finding::ok(ABOUT_EGRESS.name, found));
     }
     findings
 }
