@@ -17,9 +17,10 @@ use crate::api::{self, ReloadReport, ReloadRequest, ServeError};
 use crate::config::{self, Problem, Retain, Settings, UnknownAffiliate};
 use crate::dispatch::{self, BulkOrders, Dispatch, Intake, IntakeRules, Routing};
 use crate::domain::retention::{Pressure, RetentionPolicy};
-use crate::ops::clock::{SharedClock, SystemClock};
+use crate::ops::clock::{SharedClock, SystemClock, monotonic};
 use crate::ops::metrics::Metrics;
-use crate::ops::{descriptors, systemd};
+use crate::ops::traces::{Traces, TracesError};
+use crate::ops::{descriptors, systemd, telemetry};
 use crate::outbox::{EngineError, Options, Outbox, OutboxError, SledEngine, retention};
 use crate::transport::{EgressPolicy, Transport, TransportError, TransportOptions};
 
@@ -35,12 +36,45 @@ pub enum AppError {
     /// The wire cannot be set up.
     #[error("setting up the transport")]
     Transport(#[from] TransportError),
+    /// The exporter of traces cannot be set up.
+    #[error("setting up traces")]
+    Traces(#[from] TracesError),
     /// A listener cannot be bound.
     #[error(transparent)]
     Serve(#[from] ServeError),
     /// Signals cannot be received.
     #[error("listening for signals")]
     Signals(#[source] std::io::Error),
+}
+
+/// How long a store is waited for that another process has open: somebody may be looking at it while the daemon is
+/// down, and must not keep it down.
+const STORE_PATIENCE: Duration = Duration::from_mins(1);
+/// How often it is asked for meanwhile; the engine itself waits for a second each time.
+const STORE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Opens the store, waiting for whoever only looks at it; another daemon is not waited for.
+async fn open_patiently(settings: &Settings) -> Result<SledEngine, EngineError> {
+    let (path, cache) = (&settings.outbox.path, settings.outbox.cache);
+    let until = monotonic() + STORE_PATIENCE;
+    let mut said = false;
+    loop {
+        match SledEngine::open(path, cache) {
+            Err(EngineError::InUse { path }) if monotonic() < until && !is_running(settings) => {
+                if !std::mem::replace(&mut said, true) {
+                    let what = "another process has the store open, such as a list or an export; it is waited for";
+                    tracing::warn!(path = %path.display(), seconds = STORE_PATIENCE.as_secs(), what, "outbox.in_use");
+                }
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Whether a daemon of this configuration answers.
+fn is_running(settings: &Settings) -> bool {
+    settings.api.socket.as_ref().is_some_and(|socket| std::os::unix::net::UnixStream::connect(socket).is_ok())
 }
 
 /// A running daemon.
@@ -55,6 +89,7 @@ pub struct Daemon {
     dispatch_stop: CancellationToken,
     serving: JoinHandle<()>,
     dispatching: JoinHandle<()>,
+    traces: Traces,
 }
 
 /// The configuration in use, and who is told when it changes.
@@ -87,9 +122,10 @@ impl Daemon {
     /// When the store cannot be opened, the wire set up or a listener bound. Nothing is left running then.
     pub async fn start(settings: Settings, path: Option<PathBuf>) -> Result<Self, AppError> {
         let clock: SharedClock = Arc::new(SystemClock);
-        let engine = SledEngine::open(&settings.outbox.path, settings.outbox.cache)?;
+        let engine = open_patiently(&settings).await?;
         let keep_free = Some((settings.outbox.path.clone(), settings.outbox.keep_free));
         let metrics = Arc::new(Metrics::default());
+        let traces = Traces::start(&settings.telemetry)?;
         let feed = Arc::new(dispatch::Feed::new(Arc::clone(&clock)));
         let options = Options { clock: Arc::clone(&clock), keep_free, observer: Some(Arc::clone(&metrics) as Arc<_>) };
         let outbox = Outbox::open(Arc::new(engine), options)?;
@@ -111,7 +147,7 @@ impl Daemon {
             clock: Arc::clone(&clock),
             routing: live.routing.subscribe(),
             stop: dispatch_stop.clone(),
-            observers: vec![Arc::clone(&metrics) as Arc<_>, Arc::clone(&feed) as Arc<_>],
+            observers: vec![Arc::clone(&metrics) as Arc<_>, Arc::clone(&feed) as Arc<_>, Arc::new(traces.clone())],
         });
         let (reload, reloads) = mpsc::channel(4);
         let state = api::State {
@@ -129,6 +165,7 @@ impl Daemon {
             metrics,
             scrapes: api::Reads::for_scrapes(),
             streams: api::Streams::new(feed, ingest_stop.clone()),
+            traces: traces.clone(),
         };
         let (watched, marked) = (live.settings.subscribe(), outbox.reader().clone());
         let policy = move || {
@@ -139,7 +176,7 @@ impl Daemon {
         };
         tokio::spawn(retention::run(outbox.clone(), clock, policy, ingest_stop.clone()));
         let serving = tokio::spawn(api::serve(listeners, state, ingest_stop.clone()));
-        Ok(Self { outbox, dispatch, address, live, reloads, ingest_stop, dispatch_stop, serving, dispatching })
+        Ok(Self { outbox, dispatch, address, live, reloads, ingest_stop, dispatch_stop, serving, dispatching, traces })
     }
 
     /// The TCP address it listens on.
@@ -171,6 +208,7 @@ impl Daemon {
             tracing::warn!(?deadline, "attempts are still in flight; they are sent again after the next start");
         }
         self.outbox.close().await;
+        self.traces.close().await;
     }
 }
 
@@ -188,7 +226,8 @@ impl Live {
             ("[api] max_connections", old.api.max_connections != loaded.settings.api.max_connections),
             ("[api] stalled_after", old.api.stalled_after != loaded.settings.api.stalled_after),
             ("[ingest] max_buffered", old.ingest.max_buffered != loaded.settings.ingest.max_buffered),
-            ("[log]", old.log != loaded.settings.log),
+            ("[telemetry]", old.telemetry != loaded.settings.telemetry),
+            ("[log] format", old.log.format != loaded.settings.log.format),
         ];
         let changed = fixed.into_iter().filter(|(_, changed)| *changed);
         warnings.extend(changed.map(|(key, _)| format!("{key} has changed: that needs a restart")));
@@ -197,6 +236,7 @@ impl Live {
         let rules = intake_rules(&loaded.settings, &routing);
         self.routing.send_replace(routing);
         self.rules.send_replace(rules);
+        telemetry::configure(&loaded.settings.log.level);
         self.settings.send_replace(Arc::new(loaded.settings));
         Ok(warnings)
     }

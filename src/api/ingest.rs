@@ -86,8 +86,14 @@ pub(super) async fn one(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let began = state.clock.now();
     let answer = take_one(&state, identity, &headers, body).await;
+    state.traces.ingested("/v1/events", began, state.clock.now(), status(&answer));
     answer.inspect_err(|problem| state.metrics.refused(problem.name()))
+}
+
+fn status(answer: &Result<Response, Problem>) -> u16 {
+    answer.as_ref().map_or_else(|problem| problem.status, |response| response.status().as_u16())
 }
 
 async fn take_one(
@@ -125,7 +131,9 @@ pub(super) async fn batch(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let began = state.clock.now();
     let answer = take_batch(&state, identity, &headers, body).await;
+    state.traces.ingested("/v1/events/batch", began, state.clock.now(), status(&answer));
     answer.inspect_err(|problem| state.metrics.refused(problem.name()))
 }
 

@@ -10,6 +10,7 @@ mod document;
 mod export;
 mod ingest;
 mod listen;
+mod log;
 mod metrics;
 mod openapi;
 mod operate;

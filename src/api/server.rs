@@ -17,11 +17,12 @@ use super::listen::{self, Listeners};
 use super::problem::{Kind, Problem};
 use super::reads::Reads;
 use super::stream::Streams;
-use super::{export, ingest, metrics, openapi, operate, orders, read, stream, trace};
+use super::{export, ingest, log, metrics, openapi, operate, orders, read, stream, trace};
 use crate::config::Settings;
 use crate::dispatch::{BulkOrders, Dispatch, Intake, IntakeRules};
 use crate::ops::clock::SharedClock;
 use crate::ops::metrics::Metrics;
+use crate::ops::traces::Traces;
 use crate::outbox::Outbox;
 
 /// What a reload came to: warnings, or every error.
@@ -61,6 +62,8 @@ pub struct State {
     pub scrapes: Reads,
     /// Streams of attempts.
     pub streams: Streams,
+    /// Where spans of requests go.
+    pub traces: Traces,
 }
 
 impl State {
@@ -105,6 +108,7 @@ fn routes() -> OpenApiRouter<State> {
         routes!(export::page),
         routes!(export::marks, export::mark),
         routes!(operate::reload),
+        routes!(log::show, log::change),
         routes!(openapi::show),
         routes!(metrics::scrape),
         routes!(read::health),

@@ -193,6 +193,17 @@ impl Client {
         self.document(&answer)
     }
 
+    /// Puts a document and gets one.
+    pub(super) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.nonsense(&error))?;
+        let answer = self.exchange(Method::PUT, path, &[], Some(body.into())).await?;
+        self.document(&answer)
+    }
+
     /// Listens to a stream of server-sent events, behind the last one that was heard.
     pub(super) async fn listen(
         &self,

@@ -133,9 +133,14 @@ pub(super) fn load(path: &Path) -> Result<Loaded, Failure> {
     })
 }
 
+/// Reads a whole configuration, whether it can be used or not.
+pub(super) fn examine(path: &Path) -> Examined {
+    config::examine(path)
+}
+
 /// Loads a whole configuration and tells what is wrong with it.
 pub(super) fn check(path: &Path) -> Checked {
-    let Examined { settings, errors, warnings } = config::examine(path);
+    let Examined { settings, readable: _, errors, warnings } = config::examine(path);
     let errors = errors.iter().map(|problem| finding(problem, Severity::Error));
     let warnings = warnings.iter().map(|problem| finding(problem, Severity::Warning));
     Checked { findings: errors.chain(warnings).collect(), summary: settings.as_ref().map(summary) }

@@ -14,12 +14,14 @@ mod configuration;
 mod context;
 mod dead;
 mod demo;
+mod doctor;
 mod enqueue;
 mod exit;
 mod export;
 mod filter;
 mod ids;
 mod list;
+mod log;
 mod options;
 mod orders;
 mod output;
@@ -88,6 +90,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Have the daemon take its configuration anew
     Reload,
+    /// Show or change the level of the daemon's log while it runs
+    Log(log::LogArgs),
     /// Hand over events from a file or standard input
     Enqueue(enqueue::EnqueueArgs),
     /// List deliveries
@@ -130,6 +134,8 @@ enum Command {
     Affiliate(affiliate::AffiliateCommand),
     /// Stand in for an affiliate's tracker
     Receiver(crate::receiver::ReceiverArgs),
+    /// Look at disk, clock, names, certificates, configuration, daemon and store, and say what to do
+    Doctor(doctor::DoctorArgs),
     /// See it work on this machine alone
     Demo(DemoArgs),
     /// Measure what this machine can do
@@ -179,6 +185,7 @@ async fn carry_out(context: &Context, command: Command) -> Ended {
         Command::Run => run(&configuration::path(&context.globals)).await.map(|()| Exit::Ok),
         Command::Check(args) => check::check(context, args),
         Command::Reload => check::reload(context).await,
+        Command::Log(args) => log::log(context, args).await,
         Command::Enqueue(args) => enqueue::enqueue(context, args).await,
         Command::List(args) => list::list(context, args).await,
         Command::Show(args) => show::show(context, args).await,
@@ -196,6 +203,7 @@ async fn carry_out(context: &Context, command: Command) -> Ended {
         Command::Reconcile(args) => reconcile::reconcile(context, *args).await,
         Command::Affiliate(command) => affiliate::affiliate(context, command).await,
         Command::Receiver(args) => receiver::receiver(context, args).await,
+        Command::Doctor(args) => doctor::doctor(context, &args).await,
         Command::Demo(args) => demo::run(context, args).await,
         Command::Bench(args) => bench::run(context, args).await,
         Command::Openapi => shell::openapi(context),
@@ -242,6 +250,8 @@ mod tests {
             "postbackd export deliveries --until 2026-11-01 --mark finance --out october.parquet --yes",
             "postbackd export marks --json",
             "postbackd openapi",
+            "postbackd doctor --verify --outbox /backup --json",
+            "postbackd log debug --for 10m",
         ] {
             Cli::try_parse_from(typed.split(' ')).unwrap_or_else(|error| panic!("{typed}: {error}"));
         }
@@ -270,6 +280,8 @@ mod tests {
             "postbackd export deliveries --mark finance --out x.csv",
             "postbackd export deliveries --force",
             "postbackd export attempts --by changed",
+            "postbackd doctor --outbox /backup",
+            "postbackd log --for 10m",
         ] {
             assert!(Cli::try_parse_from(typed.split(' ')).is_err(), "{typed}");
         }

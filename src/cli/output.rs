@@ -117,6 +117,11 @@ impl Output {
         self.form
     }
 
+    /// Whether colours are seen.
+    pub(super) fn colours(&self) -> bool {
+        self.colour
+    }
+
     /// Prints a text for people; what is no printable character in it is escaped, line ends stay.
     pub(super) fn text(&self, text: &str) -> Result<(), Failure> {
         let lines: Vec<String> = text.split('\n').map(printable).collect();

@@ -56,7 +56,7 @@ fn print(context: &Context, stats: &Stats) -> Result<(), Failure> {
         or_none(stats.deliveries.iter().map(|(state, count)| format!("{} {count}", state.name()))),
         or_none(totals.attempts.iter().map(|(outcome, count)| format!("{} {count}", outcome.name()))),
         reasons(&stats.dead),
-        or_none(stats.money.iter().map(money)),
+        of_deliveries(&stats.money),
         HumanBytes(stats.disk_bytes),
         HumanBytes(stats.record_bytes),
     ))?;
@@ -85,6 +85,12 @@ fn reasons(dead: &BTreeMap<DeadReason, u64>) -> String {
 fn money(money: &Money) -> String {
     let about = if money.exact { "" } else { "about " };
     format!("{about}{0} {1} waiting, {about}{0} {2} dead", money.currency, money.waiting, money.dead)
+}
+
+/// All money. An event that several postbacks tell counts in each of their deliveries.
+fn of_deliveries(all: &[Money]) -> String {
+    let told = or_none(all.iter().map(money));
+    if all.is_empty() { told } else { format!("{told}, by deliveries") }
 }
 
 fn affiliates(stats: &Stats) -> Rows {

@@ -32,31 +32,7 @@ impl Store {
     /// # Errors
     /// When it is somebody else's, in use, or cannot be read.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, Failure> {
-        let what = || format!("opening the outbox {}", path.display());
-        let found = match std::fs::metadata(path.join("sled").join("db")) {
-            Ok(found) => found,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                let next = "run as the daemon's user: sudo -u postbackd postbackd …";
-                return Err(Failure::new(Exit::Auth, what(), error, next));
-            }
-        };
-        if found.uid() != rustix::process::geteuid().as_raw() {
-            return Err(Failure::new(
-                Exit::Auth,
-                what(),
-                "it belongs to another user, and opening it would leave files that the daemon cannot read",
-                format!("run as its owner: sudo -u '#{}' postbackd …", found.uid()),
-            ));
-        }
-        let engine = SledEngine::open(path, CACHE_BYTES).map_err(|error| {
-            let exit = if matches!(error, EngineError::InUse { .. }) { Exit::Unreachable } else { Exit::Error };
-            let next = match exit {
-                Exit::Unreachable => "a daemon has it open but does not answer here: check [api] socket, or use --url",
-                _ => "start the daemon and look at its log",
-            };
-            Failure::new(exit, what(), with_causes(&error), next)
-        })?;
+        let Some(engine) = open_engine(path)? else { return Ok(None) };
         let reader = Outbox::open_reader(Arc::new(engine)).map_err(|error| broken(&error))?;
         Ok(Some(Self { reader }))
     }
@@ -136,6 +112,38 @@ impl Store {
     pub(super) fn stats(&self) -> Result<Stats, Failure> {
         inspect::stats(&self.reader, SystemClock.now()).map_err(|error| broken(&error))
     }
+}
+
+/// Opens the engine of an outbox in a directory; `None` when there is none.
+///
+/// # Errors
+/// When it is somebody else's, in use, or cannot be read.
+pub(super) fn open_engine(path: &Path) -> Result<Option<SledEngine>, Failure> {
+    let what = || format!("opening the outbox {}", path.display());
+    let found = match std::fs::metadata(path.join("sled").join("db")) {
+        Ok(found) => found,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let next = "run as the daemon's user: sudo -u postbackd postbackd …";
+            return Err(Failure::new(Exit::Auth, what(), error, next));
+        }
+    };
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(Failure::new(
+            Exit::Auth,
+            what(),
+            "it belongs to another user, and opening it would leave files that the daemon cannot read",
+            format!("run as its owner: sudo -u '#{}' postbackd …", found.uid()),
+        ));
+    }
+    SledEngine::open(path, CACHE_BYTES).map(Some).map_err(|error| {
+        let exit = if matches!(error, EngineError::InUse { .. }) { Exit::Unreachable } else { Exit::Error };
+        let next = match exit {
+            Exit::Unreachable => "a daemon has it open but does not answer here: check [api] socket, or use --url",
+            _ => "start the daemon and look at its log",
+        };
+        Failure::new(exit, what(), with_causes(&error), next)
+    })
 }
 
 fn unlisted(error: ListError) -> Failure {

@@ -14,7 +14,7 @@ use super::quantity;
 use super::section::Section;
 use super::settings::{
     ApiSettings, DispatchSettings, EgressSettings, EngineKind, IngestSettings, LogFormat, LogSettings, OutboxSettings,
-    Retain, Scope, SocketUser, Token, UnknownAffiliate,
+    Retain, Scope, SocketUser, TelemetrySettings, Token, UnknownAffiliate,
 };
 use crate::domain::id::{AffiliateId, ConsumerName};
 
@@ -34,6 +34,7 @@ pub(super) struct Daemon<'a> {
     pub(super) egress: EgressSettings,
     pub(super) dispatch: DispatchSettings,
     pub(super) log: LogSettings,
+    pub(super) telemetry: TelemetrySettings,
     /// What every postback is behind its own words.
     pub(super) defaults: Option<Section<'a>>,
     /// Where tokens name affiliates, to be checked once these are known.
@@ -56,6 +57,7 @@ pub(super) fn read<'a>(mut root: Section<'a>, base: &Path) -> Daemon<'a> {
         egress: egress(root.section("egress")),
         dispatch: dispatch(root.section("dispatch")),
         log: log(root.section("log")),
+        telemetry: telemetry(root.section("telemetry")),
         defaults: root.section("defaults"),
         narrowed,
     };
@@ -305,6 +307,40 @@ fn log(section: Option<Section<'_>>) -> LogSettings {
     set(&mut settings.level, level);
     section.finish();
     settings
+}
+
+fn telemetry(section: Option<Section<'_>>) -> TelemetrySettings {
+    let mut settings = TelemetrySettings::default();
+    let Some(mut section) = section else { return settings };
+    if let Some(item) = section.get("otlp") {
+        if cfg!(feature = "otel") {
+            // What is wrong with it is told without it: it might hold a key.
+            match item.text().map(otlp) {
+                Some(Ok(url)) => settings.otlp = Some(url),
+                Some(Err(why)) => item.fault(why, "write it like \"http://127.0.0.1:4318\""),
+                None => {}
+            }
+        } else {
+            item.fault(
+                "needs a build with the feature \"otel\", which this one is not",
+                "remove it, or build with: cargo build --release --features otel",
+            );
+        }
+    }
+    section.finish();
+    settings
+}
+
+/// The base URL of an OTLP receiver. What stands before an `@` in it would be a secret: it has no place here.
+fn otlp(text: &str) -> Result<url::Url, &'static str> {
+    let url: url::Url = text.parse().map_err(|_| "is not a URL")?;
+    let is_plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+    let is_http = matches!(url.scheme(), "http" | "https") && url.has_host();
+    if is_http && is_plain && url.fragment().is_none() {
+        Ok(url)
+    } else {
+        Err("is not the base URL of an OTLP receiver")
+    }
 }
 
 fn count(item: &Item<'_>, bounds: std::ops::RangeInclusive<u64>) -> Option<usize> {

@@ -31,7 +31,7 @@ mod signature;
 pub use problem::{Problem, Problems};
 pub use settings::{
     ApiSettings, DispatchSettings, EgressSettings, EngineKind, IngestSettings, LogFormat, LogSettings, OutboxSettings,
-    Retain, Scope, Settings, SocketUser, Token, UnknownAffiliate,
+    Retain, Scope, Settings, SocketUser, TelemetrySettings, Token, UnknownAffiliate,
 };
 
 use std::collections::BTreeSet;
@@ -74,6 +74,8 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
 pub struct Examined {
     /// What it means, where it can be used.
     pub settings: Option<Settings>,
+    /// What could be read of one that cannot be used, its faults left out: to look at, never to run with.
+    pub readable: Option<Settings>,
     /// What keeps it from being used.
     pub errors: Vec<Problem>,
     /// What is most likely a mistake in it.
@@ -102,7 +104,8 @@ fn examine_with(path: &Path, variables: &Variables<'_>) -> Examined {
     let report = Report::default();
     let settings = read(path, variables, &report);
     let (errors, warnings) = report.into_parts();
-    Examined { settings: settings.filter(|_| errors.is_empty()), errors, warnings }
+    let (settings, readable) = if errors.is_empty() { (settings, None) } else { (None, settings) };
+    Examined { settings, readable, errors, warnings }
 }
 
 fn read(path: &Path, variables: &Variables<'_>, report: &Report) -> Option<Settings> {
@@ -135,9 +138,20 @@ fn read(path: &Path, variables: &Variables<'_>, report: &Report) -> Option<Setti
 }
 
 fn settings(daemon: Daemon<'_>, dictionary: Dictionary, affiliates: Affiliates) -> Settings {
-    let Daemon { outbox, api, ingest, egress, dispatch, log, events: _, affiliates: _, defaults: _, narrowed: _ } =
-        daemon;
-    Settings { outbox, api, ingest, egress, dispatch, log, dictionary: Arc::new(dictionary), affiliates }
+    let Daemon {
+        outbox,
+        api,
+        ingest,
+        egress,
+        dispatch,
+        log,
+        telemetry,
+        events: _,
+        affiliates: _,
+        defaults: _,
+        narrowed: _,
+    } = daemon;
+    Settings { outbox, api, ingest, egress, dispatch, log, telemetry, dictionary: Arc::new(dictionary), affiliates }
 }
 
 /// Reads the dictionary, and says whether it is whole: without one, every event type would seem unknown.

@@ -27,6 +27,8 @@ pub struct Settings {
     pub dispatch: DispatchSettings,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// Where traces go.
+    pub telemetry: TelemetrySettings,
     /// The event types there are.
     pub dictionary: Arc<Dictionary>,
     /// The affiliates, with the postbacks that are switched on.
@@ -195,6 +197,13 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// The level, or a filter such as `info,postbackd::api=debug`.
     pub level: String,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TelemetrySettings {
+    /// The base URL of an OTLP receiver that takes protobuf over HTTP.
+    pub otlp: Option<url::Url>,
 }
 
 /// The form of a log line.

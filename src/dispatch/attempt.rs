@@ -108,6 +108,7 @@ impl Attempter {
             id: lease.id(),
             number: lease.before().made + 1,
         };
+        tracing::debug!(delivery = %errand.id, postback = %postback.reference(), attempt = errand.number, "postback.attempting");
         let Made { record, judgement } = errand::run(errand, &postback, &self.transport, &*self.clock).await;
         let at = to_micros(self.clock.now());
         let policy = &postback.retry;

@@ -107,7 +107,7 @@ pub fn stats(reader: &Reader, at: Timestamp) -> Result<Stats, OutboxError> {
     let mut pauses = reader.pauses();
     let mut flags = reader.flags();
     let mut affiliates: BTreeMap<String, (AffiliateStats, Tally)> = BTreeMap::new();
-    let (mut all, mut tallied) = (Counts::default(), Tally::default());
+    let (mut all, mut whole) = (Counts::default(), Tally::default());
     for (number, name) in reader.postbacks() {
         let own = counts.get(&number).copied().unwrap_or_default();
         all = all.plus(&own);
@@ -115,7 +115,7 @@ pub fn stats(reader: &Reader, at: Timestamp) -> Result<Stats, OutboxError> {
             .entry(name.affiliate.to_string())
             .or_insert_with(|| (AffiliateStats::new(name.affiliate.to_string()), Tally::default()));
         if let Some(own) = tallies.get(&number) {
-            (tallied, *tally) = (tallied.plus(own), std::mem::take(tally).plus(own));
+            (whole, *tally) = (whole.plus(own), std::mem::take(tally).plus(own));
         }
         entry.backlog += own.open();
         if own.of(StateKind::Scheduled) > 0 {
@@ -133,8 +133,8 @@ pub fn stats(reader: &Reader, at: Timestamp) -> Result<Stats, OutboxError> {
         at,
         totals: TotalStats::new(&reader.totals()),
         deliveries: by_state(&all),
-        dead: tallied.dead().clone(),
-        money: tallied.money().to_vec(),
+        dead: whole.dead().clone(),
+        money: whole.money().to_vec(),
         in_flight: None,
         disk_bytes: reader.disk_bytes()?,
         record_bytes: reader.record_bytes(),

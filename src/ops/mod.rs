@@ -2,8 +2,10 @@
 
 pub mod clock;
 pub mod descriptors;
+pub mod doctor;
 pub mod environment;
 pub mod metrics;
 pub mod random;
 pub mod systemd;
 pub mod telemetry;
+pub mod traces;

@@ -47,10 +47,10 @@ pub(crate) const PAUSES: u8 = b'z';
 pub(crate) const FLAGS: u8 = b'f';
 pub(crate) const BULKS: u8 = b'o';
 pub(crate) const MARKS: u8 = b'x';
-const TARGETS: u8 = b't';
-const IDENTITIES: u8 = b'k';
-const CLICKS: u8 = b'c';
-const META: u8 = b'm';
+pub(crate) const TARGETS: u8 = b't';
+pub(crate) const IDENTITIES: u8 = b'k';
+pub(crate) const CLICKS: u8 = b'c';
+pub(crate) const META: u8 = b'm';
 
 /// Which deliveries wait for each other: a hash of affiliate and transaction.
 pub(crate) type GroupHash = [u8; 8];
@@ -197,6 +197,11 @@ pub(crate) fn history(id: DeliveryId, entry: u32) -> Vec<u8> {
     join(HISTORY, &[&delivery_bytes(id), &entry.to_be_bytes()])
 }
 
+/// The delivery and the entry's number of a key of [`history`].
+pub(crate) fn parse_history(key: &[u8]) -> Option<(DeliveryId, u32)> {
+    Some((parse_delivery(key.get(1..)?)?, parse_history_number(key)?))
+}
+
 /// The whole history of a delivery.
 pub(crate) fn histories(id: DeliveryId) -> Vec<u8> {
     join(HISTORY, &[&delivery_bytes(id)])
@@ -230,7 +235,7 @@ pub(crate) fn bulk(id: BulkId) -> Vec<u8> {
     join(BULKS, &[&id.as_u64().to_be_bytes()])
 }
 
-/// The bulk order of a key of [`bulk`].
+/// The bulk order of a key of [`bulk`] or [`target`].
 pub(crate) fn parse_bulk(key: &[u8]) -> Option<BulkId> {
     Some(BulkId::from_u64(u64::from_be_bytes(key.get(1..9)?.try_into().ok()?)))
 }

@@ -22,6 +22,7 @@ mod read;
 pub mod retention;
 mod sled;
 mod tally;
+mod verify;
 mod view;
 mod writer;
 
@@ -38,8 +39,9 @@ pub use model::{
     OrderRefused, OrderRequest, OutboxError, Pause, PlanEntry, PlannedDelivery, PostbackNo, Settlement, Totals,
 };
 pub use read::{Reader, Scan, Walk};
-pub use sled::SledEngine;
+pub use sled::{SledEngine, torn_snapshots};
 pub use tally::{Money, Tally};
+pub use verify::{Damage, Verified, VerifyObserver, verify};
 
 #[cfg(test)]
 mod contract;

@@ -15,8 +15,7 @@ use crate::domain::record::HistoryEntry;
 
 /// Most events of one order group: more than any honest one has.
 pub(crate) const MAX_GROUP_EVENTS: usize = 256;
-/// Most pairs read for one prefix: more than the events of a group need, each with a dedupe key and a membership. A
-/// lookup by a transaction or a click that many owners share may not show all.
+/// Most pairs read for one prefix: more than the events of a group need, each with a dedupe key and a membership.
 const MAX_PREFIXED: usize = 4 * MAX_GROUP_EVENTS;
 
 /// Writes that are not yet applied, laid over the engine.
@@ -118,21 +117,11 @@ impl View<'_> {
         Ok(false)
     }
 
-    /// The events of a transaction of any owner and those that joined its group, in the order of acceptance.
-    pub(crate) fn related(&self, transaction: &TransactionId) -> Result<Related, OutboxError> {
-        self.related_under(&keys::transaction(transaction))
-    }
-
     /// The events of an owner's transaction and those that joined its group, in the order of acceptance.
     pub(crate) fn related_of(&self, transaction: &TransactionId, owner: &AffiliateId) -> Result<Related, OutboxError> {
-        let mut related = self.related_under(&keys::owned_transaction(transaction, owner))?;
-        related.events.retain(|(_, record)| record.event.affiliate_id == *owner);
-        Ok(related)
-    }
-
-    fn related_under(&self, prefix: &[u8]) -> Result<Related, OutboxError> {
+        let prefix = keys::owned_transaction(transaction, owner);
         let mut ids: Vec<EventId> = Vec::new();
-        for (_, value) in self.with_prefix(prefix)? {
+        for (_, value) in self.with_prefix(&prefix)? {
             ids.extend(event_ids(&value));
         }
         ids.sort_unstable();
@@ -140,8 +129,8 @@ impl View<'_> {
         let mut related = Related { events: Vec::with_capacity(ids.len()), damaged: false };
         for id in ids {
             match self.event(id) {
-                Ok(Some(record)) => related.events.push((id, record)),
-                Ok(None) => {}
+                Ok(Some(record)) if record.event.affiliate_id == *owner => related.events.push((id, record)),
+                Ok(_) => {}
                 Err(error @ OutboxError::Corrupt { .. }) => {
                     tracing::error!(event = %id, %error, "an event of a transaction is left out");
                     related.damaged = true;

@@ -1,7 +1,7 @@
 //! The HTTP client: one pool of connections, one attempt at a time per call.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -133,6 +133,15 @@ impl Transport {
         // What does not come together now would not do so later.
         clients.build(Duration::from_secs(1))?;
         Ok(Self { clients, egress, response_cap })
+    }
+
+    /// The addresses of a name, as attempts find them; whether they may be connected to is not asked here.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, String> {
+        let found = self.clients.resolver.find(name).await;
+        found.map(|addresses| addresses.to_vec()).map_err(|error| error.to_string())
     }
 
     /// Sends one request and reads its answer, within the deadlines. Never fails: what went wrong is the result.

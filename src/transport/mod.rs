@@ -12,6 +12,7 @@ mod tls;
 
 pub use client::{Exchange, Received, SendFailure, Transport, TransportError, TransportOptions, api_client};
 pub use egress::{EgressPolicy, Forbidden};
+pub use tls::{Trust, trust};
 
 #[cfg(test)]
 mod tests;

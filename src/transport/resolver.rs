@@ -76,7 +76,8 @@ impl Resolver {
         Self(Arc::new(Inner { egress, look_up, places, under_way: Mutex::default() }))
     }
 
-    async fn find(&self, name: &str) -> Found {
+    /// The addresses of a name, forbidden ones among them.
+    pub(super) async fn find(&self, name: &str) -> Found {
         let mut answer = self.join(name);
         let found = answer.wait_for(Option::is_some).await.map_err(|_| LookUpError::unanswered())?;
         found.clone().unwrap_or_else(|| Err(LookUpError::unanswered()))

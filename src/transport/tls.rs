@@ -29,6 +29,26 @@ pub(crate) fn system_roots() -> RootCertStore {
     roots
 }
 
+/// What the system trusts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// Root certificates that can be used.
+    pub roots: usize,
+    /// What could not be read.
+    pub faults: Vec<String>,
+}
+
+/// Looks at the system's trust store, as the transport does when it is set up.
+pub fn trust() -> Trust {
+    let found = rustls_native_certs::load_native_certs();
+    let mut faults: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+    let (roots, ignored) = RootCertStore::empty().add_parsable_certificates(found.certs);
+    if ignored > 0 {
+        faults.push(format!("{ignored} certificates are no roots that can be used"));
+    }
+    Trust { roots, faults }
+}
+
 /// The client's TLS configuration.
 pub(crate) fn client_config(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());

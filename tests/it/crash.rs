@@ -107,6 +107,22 @@ async fn two_daemons_cannot_share_a_store() {
 }
 
 #[tokio::test]
+async fn a_store_that_somebody_looks_at_is_waited_for() {
+    let mut world = World::with(vec![partner("acme", "200")]).await;
+    world.accept(ftd("acme", "dep-1")).await;
+    world.at_rest().await;
+    world.daemon.kill();
+    // The offline list holds the store until its reader has taken everything; here, an engine of our own.
+    let looking = postbackd::outbox::SledEngine::open(&world.path("outbox"), 8 << 20).unwrap();
+    let mut daemon = world.daemon.begin(&["run"], false);
+    daemon.says("outbox.in_use").await;
+    drop(looking);
+    daemon.says("daemon.ready").await;
+    daemon.interrupt();
+    assert_eq!(daemon.wait().await, Some(0));
+}
+
+#[tokio::test]
 async fn files_and_socket_are_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let world = World::with(vec![partner("acme", "200")]).await;

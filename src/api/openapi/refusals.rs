@@ -78,6 +78,8 @@ refusals! {
         TooManyConnections DiskFull;
     /// Of a reload.
     Reloading => Unauthenticated Forbidden BadConfiguration OutboxStopped TooManyConnections;
+    /// Of a change of the log's level.
+    Levelling => Malformed Unauthenticated Forbidden NotFound TooLarge TooMany Overloaded TooManyConnections;
     /// Of what everybody may ask for.
     Everybody => TooManyConnections;
     /// Of readiness.

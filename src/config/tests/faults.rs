@@ -48,6 +48,9 @@ shutdown = "1ms"                                                 # !dispatch.shu
 [log]
 format = "yaml"                                                  # !log.format
 level = "info,,=="                                               # !log.level
+
+[telemetry]
+otlp = "https://user:secret@collector.example"                   # !telemetry.otlp
 "#;
 
 const BROKEN_EVENTS: &str = r#"[ftd]                             # !ftd.description
@@ -376,5 +379,26 @@ fn a_file_cut_off_anywhere_is_read_without_panic() {
         if let Err(problems) = shop.load() {
             assert!(!problems.0.is_empty());
         }
+    }
+}
+
+#[test]
+fn where_traces_go_is_taken_by_programs_that_can_send_them_and_is_a_clear_error_in_others() {
+    let shop = |url: &str| {
+        let telemetry = format!("[api]\nsocket = \"s\"\n[telemetry]\notlp = \"{url}\"\n");
+        Shop::new().file("postbackd.toml", &telemetry).file("events.toml", EVENTS)
+    };
+    let good = shop("http://127.0.0.1:4318").file("affiliates/acme.toml", &affiliate_with(""));
+    if cfg!(feature = "otel") {
+        assert_eq!(good.sound().settings.telemetry.otlp.unwrap().as_str(), "http://127.0.0.1:4318/");
+        for wrong in ["collector:4317", "ftp://collector.example", "http://c.example/?key=x", "http://k:x@c.example"] {
+            let errors = shop(wrong).file("affiliates/acme.toml", &affiliate_with("")).errors();
+            assert!(errors[0].contains("telemetry.otlp") && errors.len() == 1, "{errors:?}");
+            assert!(!errors[0].contains("k:x") && !errors[0].contains("key=x"), "{errors:?}");
+        }
+    } else {
+        let errors = good.errors();
+        assert!(errors[0].contains("telemetry.otlp: needs a build with the feature \"otel\""), "{errors:?}");
+        assert!(errors[0].contains("cargo build --release --features otel"), "{errors:?}");
     }
 }

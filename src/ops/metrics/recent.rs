@@ -14,6 +14,8 @@ use crate::domain::id::AffiliateId;
 const PERIOD: i64 = 600;
 /// Periods that are looked at: the last one has only begun.
 const PERIODS: usize = 6;
+/// The same, to be counted with.
+const IN_ALL: i64 = 6;
 /// Buckets of durations: each a quarter of a doubling wide, from a millisecond to two minutes.
 const BUCKETS: usize = 68;
 const SHORTEST_MICROS: f64 = 1_000.0;
@@ -79,11 +81,11 @@ impl Recent {
 }
 
 fn place(number: i64) -> usize {
-    usize::try_from(number.rem_euclid(PERIODS as i64)).unwrap_or(0)
+    usize::try_from(number.rem_euclid(IN_ALL)).unwrap_or(0)
 }
 
 fn lately(periods: &[Period], last: i64) -> Lately {
-    let first = last.saturating_sub(PERIODS as i64 - 1);
+    let first = last.saturating_sub(IN_ALL - 1);
     let mut lately = Lately::default();
     let mut durations = [0_u64; BUCKETS];
     for period in periods.iter().filter(|period| (first..=last).contains(&period.number)) {

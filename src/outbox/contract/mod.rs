@@ -49,6 +49,7 @@ mod looking;
 mod ordering;
 mod retiring;
 mod sending;
+mod verifying;
 
 const DELIVERED: Conclusion = Conclusion::Delivered(DeliveredHow::Accepted);
 const DEAD: Conclusion = Conclusion::Dead(DeadReason::Exhausted);
@@ -179,7 +180,7 @@ impl Story {
         ids.iter().map(|id| self.state(*id).0).collect()
     }
 
-    /// Counts kept in the store equal those of a walk over all deliveries.
+    /// Counts kept in the store equal those of a walk over all deliveries, and nothing in it is damaged.
     fn check_counts(&self) {
         let reader = self.outbox().reader();
         let mut walked = [0_u64; 8];
@@ -191,6 +192,7 @@ impl Story {
         let kept = reader.counts().values().fold(Counts::default(), super::model::Counts::plus);
         assert_eq!(StateKind::ALL.map(|kind| kept.of(kind)), walked);
         reader.check_tallies();
+        assert_eq!(self.damages(), []);
     }
 
     async fn scheduled(&self, class: SendClass) -> Vec<DeliveryId> {

@@ -168,7 +168,7 @@ async fn where_too_much_is_stored_the_oldest_that_is_settled_goes_and_dead_lette
     let dead = settled("t0", DEAD).await;
     let old = settled("t1", DELIVERED).await;
     let open = story.accept(event("t2", "ftd", Status::Approved), plan()).await;
-    story.pass(Duration::from_secs(60));
+    story.pass(Duration::from_mins(1));
     let newer = settled("t3", DELIVERED).await;
     story.pass(DAY.saturating_sub(Duration::from_secs(1)));
     let young = settled("t4", DELIVERED).await;
@@ -178,7 +178,7 @@ async fn where_too_much_is_stored_the_oldest_that_is_settled_goes_and_dead_lette
     assert_eq!(story.retire_by(&least(everything)).await, 0);
     assert_eq!(story.retire_by(&least(everything - 1)).await, 1, "one is enough");
     assert!(!story.is_known(old) && story.is_known(newer), "the oldest");
-    story.pass(Duration::from_secs(60));
+    story.pass(Duration::from_mins(1));
     assert_eq!(story.retire_by(&least(0)).await, 2);
     let left = [dead, newer, open, young].map(|id| story.is_known(id));
     assert_eq!(left, [false, false, true, true], "neither what is open goes, nor what is younger than a day");

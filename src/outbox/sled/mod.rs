@@ -40,14 +40,13 @@ impl SledEngine {
         make_private_directory(path).map_err(|e| failed(e.into()))?;
         let data = path.join("sled");
         make_private_directory(&data).map_err(|e| failed(e.into()))?;
-        snapshot::discard_torn(&data).map_err(|e| failed(e.into()))?;
         let config = ::sled::Config::new()
             .path(&data)
             .cache_capacity(cache_bytes)
             .segment_size(SEGMENT_BYTES)
             .flush_every_ms(None)
             .mode(::sled::Mode::HighThroughput);
-        let db = open_unlocked(&config).map_err(|error| {
+        let db = open_unlocked(&config, &data).map_err(|error| {
             if is_locked(&error) { EngineError::InUse { path: path.into() } } else { failed(cause(error)) }
         })?;
         db.flush().map_err(|e| failed(cause(e)))?;
@@ -57,16 +56,28 @@ impl SledEngine {
     }
 }
 
+/// The engine's snapshots in a store's directory that do not check out, each with whether it was finished.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn torn_snapshots(path: &Path) -> io::Result<Vec<(PathBuf, bool)>> {
+    snapshot::torn(&path.join("sled"))
+}
+
 /// Opens the store, waiting a moment for its lock: threads of sled may hold it a little longer than the handle whose
 /// closing they finish.
-fn open_unlocked(config: &::sled::Config) -> ::sled::Result<::sled::Db> {
+fn open_unlocked(config: &::sled::Config, data: &Path) -> ::sled::Result<::sled::Db> {
+    let open = || {
+        snapshot::discard_torn(data)?;
+        config.open()
+    };
     for _ in 0..LOCK_PATIENCE.as_millis() / LOCK_PAUSE.as_millis() {
-        match config.open() {
+        match open() {
             Err(error) if is_locked(&error) => std::thread::sleep(LOCK_PAUSE),
             opened => return opened,
         }
     }
-    config.open()
+    open()
 }
 
 /// What the system said, where it is sled's only cause: whoever advises tells a full disk from a damaged one.

@@ -13,6 +13,9 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
 const PREFIX: &str = "snap.";
 const UNFINISHED: &str = ".generating";
 /// Bytes behind the content: its length and its checksum.
@@ -27,20 +30,32 @@ const CHECKSUM_BYTES: usize = 4;
 )]
 struct Damaged(PathBuf);
 
-/// Deletes unfinished snapshots that are torn.
+/// The snapshots that do not check out, each with whether it was finished.
 ///
 /// # Errors
-/// When the directory cannot be read or changed, or a finished snapshot is damaged.
-pub(super) fn discard_torn(data: &Path) -> io::Result<()> {
-    let mut discarded = false;
+/// When the directory or a file in it cannot be read.
+pub(super) fn torn(data: &Path) -> io::Result<Vec<(PathBuf, bool)>> {
+    let mut torn = Vec::new();
     for entry in fs::read_dir(data)? {
         let entry = entry?;
         let (name, path) = (entry.file_name(), entry.path());
         let name = name.to_string_lossy();
-        if !name.starts_with(PREFIX) || is_intact(&path)? {
-            continue;
+        if name.starts_with(PREFIX) && !is_intact(&path)? {
+            torn.push((path, !name.ends_with(UNFINISHED)));
         }
-        if !name.ends_with(UNFINISHED) {
+    }
+    Ok(torn)
+}
+
+/// Deletes unfinished snapshots that are torn, unless somebody has the store open: theirs may only not be finished yet.
+///
+/// # Errors
+/// When the directory cannot be read or changed, or a finished snapshot is damaged.
+pub(super) fn discard_torn(data: &Path) -> io::Result<()> {
+    let Some(_lock) = lock(data)? else { return Ok(()) };
+    let mut discarded = false;
+    for (path, was_finished) in torn(data)? {
+        if was_finished {
             return Err(io::Error::new(io::ErrorKind::InvalidData, Damaged(path)));
         }
         tracing::warn!(file = %path.display(), "outbox.torn_snapshot_discarded");
@@ -48,6 +63,20 @@ pub(super) fn discard_torn(data: &Path) -> io::Result<()> {
         discarded = true;
     }
     if discarded { File::open(data)?.sync_all() } else { Ok(()) }
+}
+
+/// The lock that sled takes on its data; `None` where there is no data, or another has it.
+fn lock(data: &Path) -> io::Result<Option<File>> {
+    let file = match File::open(data.join("db")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn is_intact(path: &Path) -> io::Result<bool> {
@@ -112,6 +141,18 @@ mod tests {
             assert_eq!(stored(directory.path()), 500, "cut off at {length}");
             assert!(!torn.exists());
         }
+    }
+
+    #[test]
+    fn a_snapshot_that_another_is_writing_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        filled(directory.path());
+        let _other = SledEngine::open(directory.path(), CACHE_BYTES).unwrap();
+        let unfinished = directory.path().join("sled").join(format!("snap.7FFFFFFFFFFFFFFF{UNFINISHED}"));
+        fs::write(&unfinished, "only begun").unwrap();
+        let error = SledEngine::open(directory.path(), CACHE_BYTES).unwrap_err();
+        assert!(matches!(error, crate::outbox::EngineError::InUse { .. }), "{error}");
+        assert!(unfinished.exists());
     }
 
     #[test]

@@ -219,18 +219,18 @@ impl<'a> Writer<'a> {
     /// Counts a delivery that came into being, changed its state, or went.
     fn count(&mut self, postback: PostbackNo, payout: Payout, from: Option<&State>, to: Option<&State>) {
         let known = self.counts.get(&postback).copied();
-        let mirror = || self.mirror.read().unwrap_or_else(PoisonError::into_inner);
-        let counts = known.unwrap_or_else(|| mirror().counts.get(&postback).copied().unwrap_or_default());
+        let counts = known.unwrap_or_else(|| {
+            let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
+            mirror.counts.get(&postback).copied().unwrap_or_default()
+        });
         let previous = self.counts.insert(postback, counts.moved(from.map(State::kind), to.map(State::kind)));
         self.undo_counts.push((postback, previous));
-        if !self.tallies.contains_key(&postback) {
-            let tally = mirror().tallies.get(&postback).cloned().unwrap_or_default();
-            self.tallies.insert(postback, tally);
-        }
-        if let Some(tally) = self.tallies.get_mut(&postback) {
-            tally.moved(payout, from, to);
-            self.undo_tallies.push((postback, (payout, from.cloned(), to.cloned())));
-        }
+        let tally = self.tallies.entry(postback).or_insert_with(|| {
+            let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
+            mirror.tallies.get(&postback).cloned().unwrap_or_default()
+        });
+        tally.moved(payout, from, to);
+        self.undo_tallies.push((postback, (payout, from.cloned(), to.cloned())));
     }
 
     /// Counts the bytes of the records that the group adds, replaces and deletes.
@@ -335,7 +335,7 @@ fn claim_all(claims: &Claims, taken: &mut Vec<Claim>, ids: &[DeliveryId]) -> boo
 }
 
 /// The index keys of a delivery in its state, with the arrival that goes with each.
-fn index_keys(
+pub(crate) fn index_keys(
     id: DeliveryId,
     postback: PostbackNo,
     group: GroupHash,

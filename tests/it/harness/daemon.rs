@@ -16,6 +16,7 @@ pub(crate) struct Daemon {
     directory: PathBuf,
     child: Child,
     address: String,
+    log: UnboundedReceiver<String>,
     environment: Vec<(String, String)>,
     client: reqwest::Client,
 }
@@ -123,9 +124,9 @@ impl Daemon {
     /// Starts the daemon of a directory with these variables, and waits until it is ready.
     pub(crate) fn start_in(directory: &Path, environment: &[(&str, &str)]) -> Self {
         let environment: Vec<_> = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let (child, address) = spawn(directory, &environment);
+        let (child, address, log) = spawn(directory, &environment);
         let client = postbackd::transport::api_client().unwrap().build().unwrap();
-        Self { directory: directory.to_path_buf(), child, address, environment, client }
+        Self { directory: directory.to_path_buf(), child, address, log, environment, client }
     }
 
     /// Where its files are.
@@ -141,7 +142,20 @@ impl Daemon {
 
     /// Starts it again on the same directory.
     pub(crate) fn start_again(&mut self) {
-        (self.child, self.address) = spawn(&self.directory, &self.environment);
+        (self.child, self.address, self.log) = spawn(&self.directory, &self.environment);
+    }
+
+    /// Waits for a line of its log that contains these words; returns those since the last that was waited for, it last.
+    pub(crate) async fn logs(&mut self, words: &str) -> Vec<String> {
+        let mut seen = Vec::new();
+        loop {
+            let line = next(&mut self.log).await;
+            let is_it = line.contains(words);
+            seen.push(line);
+            if is_it {
+                return seen;
+            }
+        }
     }
 
     /// Sends a signal, by its number.
@@ -178,6 +192,12 @@ impl Daemon {
     pub(crate) async fn post_as(&self, token: &str, path: &str, kind: &str, body: String) -> Answer {
         let request = self.client.post(self.url(path)).bearer_auth(token).header("content-type", kind).body(body);
         answer(request.send().await.unwrap()).await
+    }
+
+    /// Puts JSON with the token that may do everything.
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
+        let request = self.client.put(self.url(path)).bearer_auth(TOKEN).header("content-type", "application/json");
+        answer(request.body(body.to_string()).send().await.unwrap()).await
     }
 
     /// Gets with the token that may do everything.
@@ -257,7 +277,7 @@ async fn answer(response: reqwest::Response) -> Answer {
 }
 
 /// Starts the process; its log says when it is ready and where. The rest of the log is read so that it never blocks.
-fn spawn(directory: &Path, environment: &[(String, String)]) -> (Child, String) {
+fn spawn(directory: &Path, environment: &[(String, String)]) -> (Child, String, UnboundedReceiver<String>) {
     let config = directory.join("postbackd.toml");
     let mut command = binary();
     command.current_dir(directory).arg("run").arg("--config").arg(&config).stderr(Stdio::piped()).stdout(Stdio::null());
@@ -265,6 +285,7 @@ fn spawn(directory: &Path, environment: &[(String, String)]) -> (Child, String) 
     let mut child = command.spawn().unwrap();
     let log = BufReader::new(child.stderr.take().unwrap());
     let (ready, waiting) = mpsc::channel();
+    let (sender, lines) = unbounded_channel();
     std::thread::spawn(move || {
         let mut seen = String::new();
         for line in log.lines().map_while(Result::ok) {
@@ -277,11 +298,13 @@ fn spawn(directory: &Path, environment: &[(String, String)]) -> (Child, String) 
                 seen.push_str(&line);
                 seen.push('\n');
             }
+            // Most tests do not look at it.
+            let _ = sender.send(line);
         }
         let _ = ready.send(Err(seen));
     });
     match waiting.recv_timeout(patience()) {
-        Ok(Ok(address)) => (child, address),
+        Ok(Ok(address)) => (child, address, lines),
         Ok(Err(log)) => panic!("the daemon did not become ready:\n{log}"),
         Err(late) => panic!("the daemon did not become ready in time: {late}"),
     }
