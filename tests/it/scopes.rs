@@ -66,6 +66,7 @@ fn body(operation: &Value) -> Option<Value> {
             json!({ "verb": "cancel", "filter": { "affiliate": "acme" }, "reason": "to see whether it works" })
         }
         "MarkBody" => json!({ "consumer": "finance", "until": "2026-01-01T00:00:00Z", "rows": 1 }),
+        "LevelBody" => json!({ "filter": "info" }),
         other => panic!("say what a {other} about acme is"),
     })
 }
