@@ -23,6 +23,7 @@ mod list;
 mod options;
 mod orders;
 mod output;
+mod patience;
 mod problem;
 mod receiver;
 mod reconcile;
