@@ -144,8 +144,7 @@ impl Results {
 /// The delivery that they lack: of what is missing there, or what was to tell them another status and did not.
 fn lacking(finding: &Finding) -> Option<&Told> {
     let told = explaining(finding)?;
-    let status = finding.verdict == Verdict::StatusDiffers || finding.also.contains(&Verdict::StatusDiffers);
-    let untold = status && told.state != StateKind::Delivered;
+    let untold = finding.says(Verdict::StatusDiffers) && told.state != StateKind::Delivered;
     (finding.verdict == Verdict::MissingThere || untold).then_some(told)
 }
 

@@ -86,6 +86,7 @@ pub(super) fn figures(whole: &Whole) -> Vec<(&'static str, String)> {
     let mut figures = vec![
         ("period", format!("{} to {}", shown(whole.period.since), shown(whole.period.until))),
         ("ours", tally.ours().to_string()),
+        ("of these accepted outside", tally.accepted_outside().to_string()),
         ("theirs", tally.theirs().to_string()),
     ];
     figures.extend(Verdict::ALL.map(|verdict| (heading(verdict), tally.count(verdict).to_string())));

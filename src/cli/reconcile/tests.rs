@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
+use rust_decimal::Decimal;
 
 use super::line::Line;
 use super::merge::Sides;
@@ -12,7 +13,7 @@ use crate::domain::delivery::StateKind;
 use crate::domain::event::Status;
 use crate::domain::money::{Amount, Currency};
 use crate::domain::reconcile::fixtures::{event, period, row, rules};
-use crate::domain::reconcile::{Finding, OurEvent, Theirs, Verdict};
+use crate::domain::reconcile::{Finding, OurEvent, Tally, Theirs, Verdict};
 
 /// What is wrong with a conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +31,12 @@ enum Planted {
     Late,
     Unsent,
     BeforePeriod,
+    AcceptedBefore,
+    ListedBehind,
+    ArrivedBehind,
 }
 
-const PLANTED: [Planted; 13] = [
+const PLANTED: [Planted; 16] = [
     Planted::Nothing,
     Planted::Dead,
     Planted::Dropped,
@@ -46,20 +50,23 @@ const PLANTED: [Planted; 13] = [
     Planted::Late,
     Planted::Unsent,
     Planted::BeforePeriod,
+    Planted::AcceptedBefore,
+    Planted::ListedBehind,
+    Planted::ArrivedBehind,
 ];
 
 impl Planted {
     /// What must be said of it.
     fn verdicts(self) -> &'static [Verdict] {
         match self {
-            Self::Nothing => &[Verdict::Matched],
-            Self::Dead | Self::Dropped => &[Verdict::MissingThere],
+            Self::Nothing | Self::AcceptedBefore => &[Verdict::Matched],
+            Self::Dead | Self::Dropped | Self::ArrivedBehind => &[Verdict::MissingThere],
             Self::Unknown => &[Verdict::UnknownToUs],
             Self::Amount => &[Verdict::AmountDiffers],
             Self::Currency => &[Verdict::CurrencyDiffers],
             Self::Status | Self::ReversalUnknown => &[Verdict::StatusDiffers],
             Self::Twice => &[Verdict::Matched, Verdict::Duplicate],
-            Self::Late => &[Verdict::Late],
+            Self::Late | Self::ListedBehind => &[Verdict::Late],
             Self::Reversed | Self::Unsent | Self::BeforePeriod => &[],
         }
     }
@@ -98,6 +105,16 @@ impl Planted {
             Self::BeforePeriod => {
                 let before = period().since - SignedDuration::from_mins(1);
                 (ours.told.accepted_at, ours.told.delivered_at) = (before, Some(before));
+                return (vec![ours], vec![]);
+            }
+            Self::AcceptedBefore => {
+                let before = period().since - SignedDuration::from_mins(1);
+                (ours.told.accepted_at, ours.told.delivered_at) = (before, Some(before));
+                theirs.at = Some(period().since);
+            }
+            Self::ListedBehind => theirs.at = Some(period().until),
+            Self::ArrivedBehind => {
+                ours.told.delivered_at = Some(period().until + SignedDuration::from_hours(1));
                 return (vec![ours], vec![]);
             }
         }
@@ -154,7 +171,31 @@ proptest! {
             *said.entry((Line::of(finding).click_id.unwrap(), finding.verdict)).or_default() += 1;
         }
         prop_assert_eq!(said, expected);
+        check_sums(&findings)?;
     }
+}
+
+/// Counts and sums are those of what is listed, both sides of each pair.
+fn check_sums(findings: &[Finding]) -> Result<(), TestCaseError> {
+    let mut tally = Tally::default();
+    let (mut ours, mut theirs, mut difference) = (0, 0, Decimal::ZERO);
+    for finding in findings {
+        tally.add(finding, &period());
+        let line = Line::of(finding);
+        let counted = |amount: &Option<String>, status| match status {
+            Some("rejected") => Decimal::ZERO,
+            _ => amount.as_ref().map_or(Decimal::ZERO, |amount| amount.parse().unwrap()),
+        };
+        ours += u64::from(line.our_status.is_some());
+        theirs += u64::from(line.their_line.is_some());
+        difference += counted(&line.their_amount, line.their_status) - counted(&line.our_amount, line.our_status);
+    }
+    prop_assert_eq!((tally.ours(), tally.theirs()), (ours, theirs));
+    let matched = tally.count(Verdict::Matched);
+    prop_assert!(matched <= ours.min(theirs), "{} matched of {} and {}", matched, ours, theirs);
+    prop_assert_eq!(tally.sums().map(|(_, sums)| sums.difference).sum::<Decimal>(), difference);
+    prop_assert!(tally.sums().all(|(_, sums)| sums.difference == sums.theirs - sums.ours));
+    Ok(())
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub struct Told {
     pub attempts: u32,
     /// When its event was accepted.
     pub accepted_at: Timestamp,
-    /// When it arrived.
+    /// When it arrived first; what is sent again later does not move it.
     pub delivered_at: Option<Timestamp>,
     /// What the last attempt came to.
     pub outcome: Option<String>,

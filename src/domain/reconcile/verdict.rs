@@ -43,7 +43,7 @@ pub struct Rules {
     pub statuses: bool,
 }
 
-/// The time that is reconciled. What lies within `margin` outside of it can match, and is not missed.
+/// The time that is reconciled. What lies within a margin outside of it can match, and is not missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
     /// Its first moment.
@@ -98,14 +98,22 @@ impl Verdict {
     }
 }
 
+impl Finding {
+    /// Whether that is said, be it beside something else.
+    pub fn says(&self, verdict: Verdict) -> bool {
+        self.verdict == verdict || self.also.contains(&verdict)
+    }
+}
+
 impl Period {
     fn holds(&self, at: Timestamp) -> bool {
         at >= self.since && at < self.until
     }
 
-    /// Whether one of ours belongs to it by every clock: what was accepted or arrived outside may stand in their next report.
+    /// Whether one of ours belongs to it: by its acceptance alone, which nothing that is sent later moves, so that each is
+    /// owed in one period and in no other.
     pub fn holds_ours(&self, ours: &Ours) -> bool {
-        self.holds(ours.accepted_at) && ours.delivered_at.is_none_or(|at| self.holds(at))
+        self.holds(ours.accepted_at)
     }
 
     /// Whether a row of theirs belongs to it; one without a time does.
@@ -275,7 +283,9 @@ mod tests {
         let at = |at| vec![Theirs { at: Some(at), ..row(2, "dep-1") }];
         let rules = Rules { late: hour * 24, ..rules() };
         assert_eq!(said(accepted(since - hour, since - hour), vec![], &rules), []);
-        assert_eq!(said(accepted(until - hour, until), vec![], &rules), [], "it arrived behind the end");
+        let missing = [(Verdict::MissingThere, vec![])];
+        assert_eq!(said(accepted(until - hour, until + hour), vec![], &rules), missing, "it arrived behind the end");
+        assert_eq!(said(accepted(since - hour, since + hour), vec![], &rules), [], "the period before owes it");
         assert_eq!(said(vec![], at(until), &rules), []);
         let matched = [(Verdict::Matched, vec![])];
         assert_eq!(said(accepted(since - hour, since - hour), at(since), &rules), matched);
