@@ -29,6 +29,7 @@ mod receiver;
 mod reconcile;
 mod redraw;
 mod run;
+mod series;
 mod shell;
 mod show;
 mod sort;
