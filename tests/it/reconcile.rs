@@ -194,6 +194,47 @@ async fn what_is_sent_again_behind_the_end_of_a_period_is_owed_in_it_all_the_sam
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn days_that_are_missing_at_an_end_of_their_report_are_told_with_the_way_out() {
+    let world = told().await;
+    let yesterday = Timestamp::now().to_zoned(TimeZone::get(ZONE).unwrap()).date().yesterday().unwrap();
+    let day = yesterday.strftime("%d.%m.%Y").to_string();
+    std::fs::write(world.path("their.csv"), format!("tx;when\ndep-0;{day}\n")).unwrap();
+    let report = world.path("their.csv");
+    let run = |more: &[&str]| {
+        let fixed = ["reconcile", "--affiliate", "acme", "--report", report.to_str().unwrap(), "--json"];
+        let map = ["--map", "transaction_id=tx,time=when", "--time-zone", ZONE];
+        let finished = world.daemon.command(&[&fixed[..], &map[..], more].concat());
+        let found = serde_json::from_str::<Value>(&finished.stdout).unwrap_or_default();
+        (found["outside"].clone(), format!("{}{}", found["next"], finished.stderr))
+    };
+    let (outside, words) = run(&[]);
+    assert_eq!(outside, json!({ "before": 0, "behind": 8 }), "dep-0 has its row and dep-9 was reversed: {words}");
+    assert!(words.contains("8 just behind it") && words.contains("--since and --until"), "{words}");
+    assert_eq!(run(&["--margin", "0s"]).0, json!({ "before": 0, "behind": 10 }), "a day is looked at in any case");
+    let (outside, words) = run(&["--until", "2099-01-01"]);
+    assert_eq!(outside, json!({ "before": 0, "behind": 0 }), "{words}");
+    assert!(!words.contains("just behind"), "what was said is meant: {words}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_are_there_are_overwritten_on_demand_only() {
+    let world = told().await;
+    report(&world, right);
+    for option in ["--csv", "--html", "--missing"] {
+        let path = world.path("there");
+        std::fs::write(&path, "of last month").unwrap();
+        let name = path.to_str().unwrap();
+        let (code, _, words) = reconcile(&world, &[option, name]);
+        assert_eq!((code, std::fs::read_to_string(&path).unwrap().as_str()), (8, "of last month"), "{words}");
+        assert!(words.contains("--yes"), "{words}");
+        let (code, found, words) = reconcile(&world, &[option, name, "--yes"]);
+        assert_eq!(code, 6, "{words}{found:#}");
+        assert_ne!(std::fs::read_to_string(&path).unwrap(), "of last month");
+        assert!(!world.path("there.partial").exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_rows_are_told_and_the_rest_is_reconciled() {
     let world = told().await;
     let click = |number: usize| format!(";click-dep-{number};120,00;EUR;A;{}", when());

@@ -13,16 +13,27 @@ use crate::domain::delivery::StateKind;
 use crate::domain::event::Status;
 use crate::domain::id::DeliveryId;
 use crate::domain::money::{Amount, Currency};
-use crate::domain::reconcile::{OurEvent, Told};
+use crate::domain::reconcile::{OurEvent, Outside, Period, Told};
 use crate::inspect::{DeliveryFilter, DeliverySummary, Direction};
 
-/// Reads what meets the filter into the sides.
+/// Reads what meets the filter: into the sides what can match, and counts what lies beyond that.
 pub(super) async fn load(
     context: &Context,
     source: &Source,
-    filter: &DeliveryFilter,
+    (filter, matched): (&DeliveryFilter, &Period),
     sides: &mut Sides,
-) -> Result<(), Failure> {
+) -> Result<Outside, Failure> {
+    let mut beyond = Outside::default();
+    let mut take = |event: OurEvent| {
+        let accepted_at = event.told.accepted_at;
+        if matched.holds(accepted_at) {
+            return sides.ours(event).map_err(|error| unsorted(&error));
+        }
+        if event.is_owed() {
+            beyond.count(matched, accepted_at);
+        }
+        Ok(())
+    };
     context.output.begin(None, Unit::Deliveries);
     let mut walk = Walk::new(source, filter, Direction::Oldest, usize::MAX);
     let mut open: Option<OurEvent> = None;
@@ -36,14 +47,15 @@ pub(super) async fn load(
             match open.as_mut().filter(|open| open.event_id == event.event_id) {
                 Some(open) => open.told_also(event.told),
                 None => {
-                    open.replace(event).map_or(Ok(()), |ended| sides.ours(ended)).map_err(|error| unsorted(&error))?;
+                    open.replace(event).map_or(Ok(()), &mut take)?;
                 }
             }
         }
         context.output.proceed(read, "deliveries of ours".into());
     }
     context.output.end();
-    open.map_or(Ok(()), |ended| sides.ours(ended)).map_err(|error| unsorted(&error))
+    open.map_or(Ok(()), take)?;
+    Ok(beyond)
 }
 
 fn event(delivery: DeliverySummary, arrived: Option<Timestamp>) -> Result<OurEvent, Failure> {

@@ -1,14 +1,19 @@
 //! Both sides at random with differences planted among them: each is found exactly once, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
+use super::asked::ReconcileArgs;
 use super::line::Line;
 use super::merge::Sides;
+use super::result::{Files, Results};
 use super::sorted::Room;
+use crate::cli::context::Context;
+use crate::cli::options::Globals;
+use crate::cli::output::{Form, Output, Person};
 use crate::domain::delivery::StateKind;
 use crate::domain::event::Status;
 use crate::domain::money::{Amount, Currency};
@@ -230,6 +235,47 @@ fn the_median_is_exact_over_many_runs() {
     assert_eq!(found((0..1_000).map(event).collect(), vec![], 400).1, Some(999), "between 998 and 1000");
     assert_eq!(found((0..1).map(event).collect(), vec![], 400).1, Some(0));
     assert_eq!(found(vec![], vec![], 400).1, None);
+}
+
+/// What is asked, with files in a directory.
+fn asked(directory: &std::path::Path) -> ReconcileArgs {
+    #[derive(Debug, clap::Parser)]
+    struct Typed {
+        #[command(flatten)]
+        args: ReconcileArgs,
+    }
+    let file = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let (csv, html, missing) = (file("all.csv"), file("page.html"), file("missing.ndjson"));
+    let fixed = ["reconcile", "--affiliate", "acme", "--report", "their.csv", "--map", "transaction_id=tx"];
+    let typed = fixed.into_iter().chain(["--csv", &csv, "--html", &html, "--missing", &missing]);
+    <Typed as clap::Parser>::parse_from(typed).args
+}
+
+#[test]
+fn files_appear_only_when_all_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let (output, _captured) = Output::captured(Form::People, Person::Absent);
+    let context = Context { globals: Globals::default(), output };
+    let (findings, _) = found(vec![event("dep-1")], vec![], 400);
+    let half = || {
+        let files = Files::begin(&context, &asked(directory.path())).unwrap();
+        let mut results = Results::begin(files, period());
+        results.take(&context, &findings[0], Line::of(&findings[0])).unwrap();
+        results
+    };
+    let names = || {
+        let entries = std::fs::read_dir(directory.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<BTreeSet<_>>()
+    };
+    let begun = half();
+    assert!(names().iter().all(|name| name.ends_with(".partial")), "{:?}", names());
+    drop(begun);
+    assert_eq!(names().len(), 0, "of a run that failed nothing is left to be sent again");
+    half().finish("page").unwrap();
+    assert_eq!(names().into_iter().collect::<Vec<_>>(), ["all.csv", "missing.ndjson", "page.html"]);
+    let text = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+    assert!(text("missing.ndjson").contains("dlv_dep-1") && text("all.csv").contains("dep-1"));
+    assert_eq!(text("page.html"), "page");
 }
 
 #[test]

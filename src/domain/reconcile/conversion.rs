@@ -129,6 +129,11 @@ impl OurEvent {
         self.reverses.as_deref().unwrap_or(&self.transaction)
     }
 
+    /// Whether the affiliate should have it, as far as it can be told from this event alone.
+    pub fn is_owed(&self) -> bool {
+        self.reverses.is_none() && self.status != Status::Rejected && !self.told.is_withdrawn()
+    }
+
     /// Takes another delivery of the same event into account.
     pub fn told_also(&mut self, told: Told) {
         if told.rank() > self.told.rank() {

@@ -52,6 +52,15 @@ pub struct Period {
     pub until: Timestamp,
 }
 
+/// How many of ours that they should have lie just outside of a period and have no row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Outside {
+    /// Accepted before it.
+    pub before: u64,
+    /// Accepted behind it.
+    pub behind: u64,
+}
+
 /// What is said of a row, a conversion, or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -106,7 +115,8 @@ impl Finding {
 }
 
 impl Period {
-    fn holds(&self, at: Timestamp) -> bool {
+    /// Whether a moment lies in it.
+    pub fn holds(&self, at: Timestamp) -> bool {
         at >= self.since && at < self.until
     }
 
@@ -119,6 +129,21 @@ impl Period {
     /// Whether a row of theirs belongs to it; one without a time does.
     pub fn holds_theirs(&self, theirs: &Theirs) -> bool {
         theirs.at.is_none_or(|at| self.holds(at))
+    }
+}
+
+impl Outside {
+    /// Counts what was accepted at a time, where that lies outside.
+    pub fn count(&mut self, period: &Period, accepted_at: Timestamp) {
+        self.before += u64::from(accepted_at < period.since);
+        self.behind += u64::from(accepted_at >= period.until);
+    }
+
+    /// Counts what was paired with no row.
+    pub fn count_unpaired(&mut self, period: &Period, ours: &[Ours]) {
+        for ours in ours.iter().filter(|ours| is_owed(ours) && !ours.taken) {
+            self.count(period, ours.accepted_at);
+        }
     }
 }
 
