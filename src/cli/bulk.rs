@@ -15,17 +15,13 @@ use super::filter::FilterArgs;
 use super::ids;
 use super::orders::not_confirmed;
 use super::output::Form;
-use super::watch;
-use crate::dispatch::BulkView;
+use super::series;
 use crate::domain::delivery::StateKind;
 use crate::inspect::DeliveryFilter;
 
 /// What `--force` means, told before anybody agrees to it.
 const FORCE_MEANS: &str = "--force also sends deliveries again that have arrived: an affiliate that does not recognise \
                            the idempotency key counts, and may be paid for, these conversions twice";
-
-/// Most deliveries that one order names by id: what its body has room for.
-const IDS_OF_AN_ORDER: usize = 50_000;
 
 /// Which deliveries an order is about, and how it is carried out.
 #[derive(Debug, Clone, Default, Args)]
@@ -88,10 +84,10 @@ pub(super) struct ReplayArgs {
 /// An order as it will be given.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Meant {
-    verb: &'static str,
+    pub(super) verb: &'static str,
     /// What was done, as in "replayed".
     done: &'static str,
-    unrouted: bool,
+    pub(super) unrouted: bool,
     force: bool,
 }
 
@@ -188,7 +184,7 @@ pub(super) async fn order(context: &Context, args: &BulkArgs, meant: Meant) -> E
 async fn give(context: &Context, args: &BulkArgs, meant: Meant, filter: &DeliveryFilter) -> Ended {
     let client = context.client()?;
     let mut parts = Vec::new();
-    for part in divided(filter) {
+    for part in series::divided(filter) {
         let matched = count(&client, args, meant, &part).await?;
         parts.push((part, matched));
     }
@@ -201,6 +197,10 @@ async fn give(context: &Context, args: &BulkArgs, meant: Meant, filter: &Deliver
     if matched == 0 {
         return nothing(context, args, meant);
     }
+    let orders = series::limited_to(parts, limited);
+    if args.detach && orders.len() > 1 {
+        return Err(series::refuse_to_detach(orders.len(), meant));
+    }
     tell(context, args, meant, matched, limited);
     if args.dry_run {
         return Ok(Exit::Ok);
@@ -209,38 +209,7 @@ async fn give(context: &Context, args: &BulkArgs, meant: Meant, filter: &Deliver
     if !args.yes && !context.output.ask(&question)? {
         return Err(not_confirmed());
     }
-    let (mut left, mut ended) = (limited, Exit::Ok);
-    for (part, matched) in parts.into_iter().filter(|(_, matched)| *matched > 0) {
-        // No more than was shown: what comes to meet the filter from now on is for another order.
-        let most = matched.min(left);
-        left -= most;
-        if most > 0 {
-            let exit = start(context, &client, args, &body(args, meant, &part, Some(most), false), meant).await?;
-            ended = if exit == Exit::Ok { ended } else { exit };
-        }
-    }
-    Ok(ended)
-}
-
-/// Gives one order, and watches it unless it is not to be waited for.
-async fn start(context: &Context, client: &Client, args: &BulkArgs, order: &Value, meant: Meant) -> Ended {
-    let doing = format!("starting to {}", meant.verb);
-    let given: BulkView = client.post(&["v1", "orders"], order).await.map_err(|error| error.failing(&doing))?;
-    if args.detach {
-        context.output.say(&format!("watch it with: postbackd orders watch {}", given.order_id));
-        watch::report(context, &given)?;
-        return Ok(Exit::Ok);
-    }
-    watch::watch(context, client, given).await
-}
-
-/// The filter in as many parts as it takes to name all of its ids.
-fn divided(filter: &DeliveryFilter) -> Vec<DeliveryFilter> {
-    if filter.ids.len() <= IDS_OF_AN_ORDER {
-        return vec![filter.clone()];
-    }
-    let of = |ids: &[String]| DeliveryFilter { ids: ids.to_vec(), ..filter.clone() };
-    filter.ids.chunks(IDS_OF_AN_ORDER).map(of).collect()
+    series::give(context, &client, args, meant, &orders).await
 }
 
 async fn count(client: &Client, args: &BulkArgs, meant: Meant, filter: &DeliveryFilter) -> Result<u64, Failure> {
@@ -251,7 +220,8 @@ async fn count(client: &Client, args: &BulkArgs, meant: Meant, filter: &Delivery
     matched.ok_or_else(|| client.nonsense(&"there is no count in it").failing(&doing))
 }
 
-fn body(args: &BulkArgs, meant: Meant, filter: &DeliveryFilter, limit: Option<u64>, dry_run: bool) -> Value {
+/// An order as it is given.
+pub(super) fn body(args: &BulkArgs, meant: Meant, filter: &DeliveryFilter, limit: Option<u64>, dry_run: bool) -> Value {
     json!({
         "verb": meant.verb,
         "filter": filter,
@@ -300,7 +270,8 @@ fn tell(context: &Context, args: &BulkArgs, meant: Meant, matched: u64, limited:
     context.output.say(&words);
 }
 
-fn counted(count: u64, unrouted: bool) -> String {
+/// How many, in words.
+pub(super) fn counted(count: u64, unrouted: bool) -> String {
     let (one, many) = if unrouted { ("unrouted event", "unrouted events") } else { ("delivery", "deliveries") };
     format!("{count} {}", if count == 1 { one } else { many })
 }
@@ -319,6 +290,7 @@ mod tests {
     use axum::routing::{get, post};
     use axum::{Json, Router};
 
+    use super::series::IDS_OF_AN_ORDER;
     use super::*;
     use crate::cli::fixtures::Daemon;
     use crate::cli::output::Person;
@@ -337,6 +309,11 @@ mod tests {
 
     /// A daemon where three deliveries match, of which `refused` cannot be replayed.
     fn daemon(refused: u64) -> (Daemon, Orders) {
+        daemon_where(view("finished", refused))
+    }
+
+    /// A daemon where three deliveries match, and each order ends like this.
+    fn daemon_where(end: Value) -> (Daemon, Orders) {
         let orders = Orders::default();
         let log = Arc::clone(&orders);
         let started = post(|Json(order): Json<Value>| async move {
@@ -346,7 +323,7 @@ mod tests {
             }
             (StatusCode::ACCEPTED, Json(view("running", 0))).into_response()
         });
-        let watched = get(move || async move { Json(view("finished", refused)) });
+        let watched = get(move || async move { Json(end.clone()) });
         let routes = Router::new().route("/v1/orders", started).route("/v1/orders/{id}", watched);
         (Daemon::serve(routes), orders)
     }
@@ -410,17 +387,52 @@ mod tests {
     async fn more_ids_than_an_order_can_name_are_ordered_in_several_after_one_question() {
         let (daemon, orders) = daemon(0);
         let (context, captured) = daemon.context(Form::Json, Person::Says("y"));
-        let file = daemon.path("ids");
-        let ids: Vec<String> = (0..=IDS_OF_AN_ORDER).map(|number| format!("dlv_{number:016}")).collect();
-        std::fs::write(&file, ids.join("\n")).unwrap();
-        let named = ReplayArgs { ids_file: Some(file), ..changed(|bulk| bulk.limit = Some(5)) };
+        let named = more_than_an_order_can_name(&daemon, |bulk| (bulk.yes, bulk.limit) = (false, Some(5)));
         assert_eq!(replay(&context, named).await, Ok(Exit::Ok));
         assert!(captured.words().contains("Replay 5 deliveries?"), "{}", captured.words());
         let given = orders_given(&orders);
         let shape: Vec<_> =
             given.iter().map(|order| (order["filter"]["ids"].as_array().unwrap().len(), &order["limit"])).collect();
         assert_eq!(shape, [(IDS_OF_AN_ORDER, &json!(3)), (1, &json!(2))]);
-        assert_eq!(given[1]["filter"]["ids"][0], json!(ids[IDS_OF_AN_ORDER]));
+        assert_eq!(given[1]["filter"]["ids"][0], json!(format!("dlv_{IDS_OF_AN_ORDER:016}")));
+    }
+
+    fn more_than_an_order_can_name(daemon: &Daemon, change: impl FnOnce(&mut BulkArgs)) -> ReplayArgs {
+        let file = daemon.path("ids");
+        let ids: Vec<String> = (0..=IDS_OF_AN_ORDER).map(|number| format!("dlv_{number:016}")).collect();
+        std::fs::write(&file, ids.join("\n")).unwrap();
+        ReplayArgs { ids_file: Some(file), ..changed(|bulk| (bulk.yes = true, change(bulk)).1) }
+    }
+
+    #[tokio::test]
+    async fn behind_an_order_that_was_not_carried_out_no_other_is_given() {
+        let cases = [
+            (view("stopped", 0), 1, Exit::Partial),
+            (view("finished", 3), 1, Exit::Partial),
+            (view("finished", 1), 2, Exit::Partial),
+            (view("finished", 0), 2, Exit::Ok),
+        ];
+        for (end, given, exit) in cases {
+            let (daemon, orders) = daemon_where(end.clone());
+            let (context, captured) = daemon.context(Form::Json, Person::Absent);
+            let args = more_than_an_order_can_name(&daemon, |_| ());
+            assert_eq!(replay(&context, args).await, Ok(exit), "{end}");
+            assert_eq!(orders_given(&orders).len(), given, "{end}");
+            let told = captured.words().contains("3 deliveries more were not ordered");
+            assert_eq!(told, given == 1, "{}", captured.words());
+        }
+    }
+
+    #[tokio::test]
+    async fn several_orders_are_not_left_alone() {
+        let (daemon, orders) = daemon(0);
+        let (context, _) = daemon.context(Form::Json, Person::Absent);
+        let args = more_than_an_order_can_name(&daemon, |bulk| bulk.detach = true);
+        let failure = replay(&context, args).await.unwrap_err();
+        assert!(failure.exit() == Exit::Usage && failure.to_string().contains("at once"), "{failure}");
+        assert_eq!(orders_given(&orders), Vec::<Value>::new());
+        let one = more_than_an_order_can_name(&daemon, |bulk| (bulk.detach, bulk.limit) = (true, Some(2)));
+        assert_eq!(replay(&context, one).await, Ok(Exit::Ok), "what fits into one order may be left alone");
     }
 
     #[tokio::test]

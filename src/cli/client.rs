@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::exit::{Exit, Failure, with_causes};
+use super::patience;
 use super::problem::Problem;
 
 /// How long a connection may take.
@@ -179,6 +180,16 @@ impl Client {
         query: &[(&str, String)],
     ) -> Result<T, ClientError> {
         let answer = self.exchange(Method::GET, path, query, None).await?;
+        self.document(&answer)
+    }
+
+    /// Gets a document, also from a daemon that is busy for a moment.
+    pub(super) async fn get_patiently<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<T, ClientError> {
+        let answer = patience::read(self, path, query).await?;
         self.document(&answer)
     }
 

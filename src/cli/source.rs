@@ -59,7 +59,8 @@ impl Source {
             Self::Store(store) => store.list(filter, direction, cursor, limit),
             Self::Daemon(client) => {
                 let query = paged(super::filter::query(filter), direction, cursor, limit);
-                client.get(&["v1", "deliveries"], &query).await.map_err(|error| error.failing("listing deliveries"))
+                let page = client.get_patiently(&["v1", "deliveries"], &query).await;
+                page.map_err(|error| error.failing("listing deliveries"))
             }
         }
     }
@@ -110,7 +111,7 @@ impl Source {
     pub(super) async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryDetail>, Failure> {
         match self {
             Self::Store(store) => store.delivery(id),
-            Self::Daemon(client) => found(client.get(&["v1", "deliveries", &id.to_string()], &[]).await),
+            Self::Daemon(client) => found(client.get_patiently(&["v1", "deliveries", &id.to_string()], &[]).await),
         }
     }
 

@@ -52,7 +52,7 @@ pub(super) enum OrdersCommand {
 }
 
 /// How a command ends that waited for an order.
-fn exit(view: &BulkView) -> Exit {
+pub(super) fn exit(view: &BulkView) -> Exit {
     match view.state {
         BulkState::Naming | BulkState::Running | BulkState::Paused => Exit::Ok,
         BulkState::Finished if view.refused == 0 => Exit::Ok,
@@ -109,12 +109,17 @@ async fn change(context: &Context, client: &Client, id: &str, change: &str) -> E
 
 /// Waits for the end of an order, also over a restart of the daemon.
 pub(super) async fn watch(context: &Context, client: &Client, given: BulkView) -> Ended {
+    Ok(exit(&to_the_end(context, client, given).await?))
+}
+
+/// Waits for the end of an order, and tells how it ended.
+pub(super) async fn to_the_end(context: &Context, client: &Client, given: BulkView) -> Result<BulkView, Failure> {
     context.output.begin(Some(given.matched), Unit::Deliveries);
     let ended = wait(context, client, given).await;
     context.output.end();
     let view = ended?;
     report(context, &view)?;
-    Ok(exit(&view))
+    Ok(view)
 }
 
 async fn wait(context: &Context, client: &Client, mut view: BulkView) -> Result<BulkView, Failure> {

@@ -136,6 +136,8 @@ async fn we_sent_a_wrong_template_for_an_hour() {
     session.next(&world.daemon, "postbackd check", 0);
     session.next(&world.daemon, "postbackd reload", 0);
     session.next(&world.daemon, "postbackd affiliate render", 0);
+    session.next(&world.daemon, "postbackd export attempts", 0);
+    session.next(&world.daemon, "postbackd replay --ids sent.ndjson --force --dry-run", 0);
     session.next(&world.daemon, "postbackd replay --affiliate acme --since 1h --state delivered --force --dry-run", 0);
     session.next(&world.daemon, "postbackd replay", 0);
     session.next(&world.daemon, "postbackd affiliate resume", 0);

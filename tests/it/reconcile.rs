@@ -115,7 +115,7 @@ async fn what_a_receiver_lost_is_found_sent_again_and_then_all_agree() {
     let (missing, csv, html) = (path("missing.ndjson"), path("all.csv"), path("page.html"));
     let (code, found, words) = reconcile(&world, &["--missing", &missing, "--csv", &csv, "--html", &html]);
     assert_eq!(code, 6, "{words}");
-    assert_eq!(counts(&found), json!([9, 10, 5, 2, 1, 0, 1, 2, 1, 0]), "{found:#}");
+    assert_eq!(counts(&found), json!([10, 10, 5, 2, 1, 0, 1, 2, 1, 0]), "{found:#}");
     assert_eq!(found["to_send_again"], json!({ "undelivered": 1, "delivered": 1, "held": 0, "open": 0 }));
     assert_eq!((&found["completion_rate"], &found["duplicate_rate"]), (&json!("0.7778"), &json!("0.1")));
     assert_eq!(found["sums"]["EUR"], json!({ "ours": "1080.00", "theirs": "1990.00", "difference": "910.00" }));
@@ -152,7 +152,86 @@ async fn what_a_receiver_lost_is_found_sent_again_and_then_all_agree() {
 
     report(&world, right);
     let (code, clean, words) = reconcile(&world, &[]);
-    assert_eq!((code, counts(&clean)), (0, json!([9, 10, 10, 0, 0, 0, 0, 0, 0, 0])), "{words}{clean:#}");
+    assert_eq!((code, counts(&clean)), (0, json!([10, 10, 10, 0, 0, 0, 0, 0, 0, 0])), "{words}{clean:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_again_behind_the_end_of_a_period_is_owed_in_it_all_the_same() {
+    let world = World::with(vec![partner("acme", "200")]).await;
+    for number in 0..5 {
+        world.accept(ftd("acme", &format!("dep-{number}"))).await;
+    }
+    world.at_rest().await;
+    let until = Timestamp::now().to_string();
+    let rows: Vec<_> = (0..3).map(|number| row(&format!("dep-{number}"), "120,00", "A")).collect();
+    std::fs::write(world.path("their.csv"), format!("tx;click;payout;cur;state;when\n{}\n", rows.join("\n"))).unwrap();
+    let missing = world.path("missing.ndjson").to_str().unwrap().to_owned();
+    let (report, map) = (world.path("their.csv"), "transaction_id=tx,click_id=click,amount=payout,currency=cur");
+    let month = |more: &[&str]| {
+        let fixed = ["reconcile", "--affiliate", "acme", "--report", report.to_str().unwrap(), "--map", map, "--json"];
+        let finished = world.daemon.command(&[&fixed[..], more].concat());
+        (finished.code, serde_json::from_str::<Value>(&finished.stdout).unwrap_or_default(), finished.stderr)
+    };
+    let (code, before, words) = month(&["--since", "1d", "--until", &until, "--missing", &missing]);
+    assert_eq!((code, counts(&before)), (6, json!([5, 3, 3, 2, 0, 0, 0, 0, 0, 0])), "{words}");
+    let force = ["replay", "--ids", &missing, "--force", "--yes", "--reason", "missing in their report"];
+    let sent = world.daemon.command(&force);
+    assert_eq!(sent.code, 0, "{}", sent.stderr);
+    world.at_rest().await;
+    assert_eq!(world.receiver("acme").ledger().entries().len(), 7, "two were sent again");
+
+    let (code, after, words) = month(&["--since", "1d", "--until", &until]);
+    assert_eq!((code, counts(&after)), (6, counts(&before)), "they lack them still: {words}");
+    let arrived = |found: &Value| -> Vec<Value> {
+        let lines = found["examples"]["missing_there"].as_array().unwrap();
+        lines.iter().map(|line| line["delivered_at"].clone()).collect()
+    };
+    assert_eq!(arrived(&after), arrived(&before), "what counts is when it arrived first");
+    assert_eq!(after["median_time_to_post_us"], before["median_time_to_post_us"]);
+    let (_, next, words) = month(&["--since", &until, "--until", "2099-01-01"]);
+    assert_eq!(counts(&next), json!([3, 3, 3, 0, 0, 0, 0, 0, 0, 0]), "owed once: {words}");
+    assert_eq!(next["ours_accepted_outside"], json!(3), "rows without times are of every period");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn days_that_are_missing_at_an_end_of_their_report_are_told_with_the_way_out() {
+    let world = told().await;
+    let yesterday = Timestamp::now().to_zoned(TimeZone::get(ZONE).unwrap()).date().yesterday().unwrap();
+    let day = yesterday.strftime("%d.%m.%Y").to_string();
+    std::fs::write(world.path("their.csv"), format!("tx;when\ndep-0;{day}\n")).unwrap();
+    let report = world.path("their.csv");
+    let run = |more: &[&str]| {
+        let fixed = ["reconcile", "--affiliate", "acme", "--report", report.to_str().unwrap(), "--json"];
+        let map = ["--map", "transaction_id=tx,time=when", "--time-zone", ZONE];
+        let finished = world.daemon.command(&[&fixed[..], &map[..], more].concat());
+        let found = serde_json::from_str::<Value>(&finished.stdout).unwrap_or_default();
+        (found["outside"].clone(), format!("{}{}", found["next"], finished.stderr))
+    };
+    let (outside, words) = run(&[]);
+    assert_eq!(outside, json!({ "before": 0, "behind": 8 }), "dep-0 has its row and dep-9 was reversed: {words}");
+    assert!(words.contains("8 just behind it") && words.contains("--since and --until"), "{words}");
+    assert_eq!(run(&["--margin", "0s"]).0, json!({ "before": 0, "behind": 10 }), "a day is looked at in any case");
+    let (outside, words) = run(&["--until", "2099-01-01"]);
+    assert_eq!(outside, json!({ "before": 0, "behind": 0 }), "{words}");
+    assert!(!words.contains("just behind"), "what was said is meant: {words}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_are_there_are_overwritten_on_demand_only() {
+    let world = told().await;
+    report(&world, right);
+    for option in ["--csv", "--html", "--missing"] {
+        let path = world.path("there");
+        std::fs::write(&path, "of last month").unwrap();
+        let name = path.to_str().unwrap();
+        let (code, _, words) = reconcile(&world, &[option, name]);
+        assert_eq!((code, std::fs::read_to_string(&path).unwrap().as_str()), (8, "of last month"), "{words}");
+        assert!(words.contains("--yes"), "{words}");
+        let (code, found, words) = reconcile(&world, &[option, name, "--yes"]);
+        assert_eq!(code, 6, "{words}{found:#}");
+        assert_ne!(std::fs::read_to_string(&path).unwrap(), "of last month");
+        assert!(!world.path("there.partial").exists());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

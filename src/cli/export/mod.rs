@@ -7,6 +7,7 @@ mod format;
 mod parquet;
 mod progress;
 mod target;
+mod whole;
 mod wire;
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use crate::ops::clock::{Clock, SystemClock};
 use format::{Format, RowWriter};
 use progress::Progress;
 use target::Target;
+pub(super) use whole::WholeFile;
 pub(super) use wire::ask;
 
 const EXAMPLES: &str = "Examples:\n  \

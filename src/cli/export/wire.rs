@@ -1,23 +1,17 @@
 //! Asks the daemon for a page of an export, and reads its lines.
 
-use std::time::Duration;
-
-use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use crate::cli::client::{Answer, Client, ClientError};
 use crate::cli::exit::Failure;
+use crate::cli::patience;
 use crate::inspect::{By, Cell, Column, DeliveryFilter, ExportKind, ExportPage, columns};
 
 /// Where the next page begins.
 const NEXT_CURSOR: &str = "postbackd-next-cursor";
 /// How far the export has come.
 const REACHED: &str = "postbackd-reached";
-/// How often a daemon that is busy is asked again for a page.
-const TRIES: u32 = 10;
-/// Longest wait before it is asked again.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// A page of an export, as the daemon answers it.
 ///
@@ -37,22 +31,8 @@ pub(in crate::cli) async fn ask(
     }
     query.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
     let failed = |error: ClientError| error.failing(&format!("exporting {}", kind.name()));
-    for _ in 1..TRIES {
-        let answer =
-            client.exchange(Method::GET, &["v1", "export", kind.name()], &query, None).await.map_err(failed)?;
-        match wait(&answer) {
-            Some(wait) => tokio::time::sleep(wait).await,
-            None => return page(client, kind, &answer).map_err(failed),
-        }
-    }
-    let answer = client.exchange(Method::GET, &["v1", "export", kind.name()], &query, None).await.map_err(failed)?;
+    let answer = patience::read(client, &["v1", "export", kind.name()], &query).await.map_err(failed)?;
     page(client, kind, &answer).map_err(failed)
-}
-
-/// How long a daemon wants to be left alone before it answers.
-fn wait(answer: &Answer) -> Option<Duration> {
-    let seconds = answer.retry_after.as_deref()?.trim().parse().ok()?;
-    (answer.status.as_u16() == 503).then(|| Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
 fn page(client: &Client, kind: ExportKind, answer: &Answer) -> Result<ExportPage, ClientError> {

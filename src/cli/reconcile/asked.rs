@@ -104,6 +104,10 @@ pub(in crate::cli) struct ReconcileArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) missing: Option<PathBuf>,
 
+    /// Overwrite files that are there
+    #[arg(long)]
+    pub(super) yes: bool,
+
     /// Sort in this directory; needs about a kilobyte for each conversion
     #[arg(long, value_name = "DIRECTORY", env = "TMPDIR", default_value = "/tmp")]
     pub(super) temporary: PathBuf,
@@ -191,6 +195,11 @@ impl ReconcileArgs {
         let midnight = day.checked_add(SignedDuration::from_hours(24 * later));
         let midnight = midnight.and_then(|day| day.to_zoned(self.time_zone.clone()));
         midnight.map(|zoned| zoned.timestamp()).map_err(|error| usage("the period", error.to_string()))
+    }
+
+    /// Which ends of the period were not said, and are those of their rows: the first, the last.
+    pub(super) fn ends_unsaid(&self) -> (bool, bool) {
+        (self.since.is_none(), self.until.is_none())
     }
 
     /// How far outside of the period is looked.

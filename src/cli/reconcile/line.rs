@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::time::shown;
+use crate::domain::delivery::StateKind;
 use crate::domain::event::Status;
 use crate::domain::reconcile::{Finding, Theirs, Told, Verdict, lateness};
 
@@ -54,8 +55,7 @@ impl Line {
             ours.or_else(|| finding.theirs.as_ref().and_then(theirs)).cloned()
         };
         let also: Vec<_> = finding.also.iter().map(|verdict| verdict.name()).collect();
-        let is_late = finding.verdict == Verdict::Late || finding.also.contains(&Verdict::Late);
-        let late = ours.filter(|_| is_late).map(|ours| lateness(ours, theirs));
+        let late = ours.filter(|_| finding.says(Verdict::Late)).map(|ours| lateness(ours, theirs));
         Self {
             verdict: finding.verdict,
             also: also.join(" "),
@@ -118,9 +118,11 @@ impl Line {
             Some(reason) if reason != state => format!("{state} ({reason})"),
             _ => state.to_owned(),
         }));
-        parts.extend(
-            self.delivered_at.filter(|_| self.verdict == Verdict::MissingThere).map(|at| format!("at {}", shown(at))),
-        );
+        let arrived = self.delivered_at.filter(|_| self.verdict == Verdict::MissingThere);
+        parts.extend(arrived.map(|at| match self.state {
+            Some(state) if state != StateKind::Delivered.name() => format!("had arrived at {}", shown(at)),
+            _ => format!("at {}", shown(at)),
+        }));
         parts.extend(self.http_status.map(|status| format!("HTTP {status}")));
         parts.extend(self.rule.clone().filter(|_| self.http_status.is_none()));
         parts.extend(self.answer.as_ref().map(|answer| format!("{answer:?}")));
@@ -149,8 +151,7 @@ impl Line {
 /// The delivery that explains a finding: of a status that differs the one that was to tell it.
 pub(super) fn explaining(finding: &Finding) -> Option<&Told> {
     let ours = finding.ours.as_ref()?;
-    let status = finding.verdict == Verdict::StatusDiffers || finding.also.contains(&Verdict::StatusDiffers);
-    Some(if status { ours.last_word() } else { &ours.told })
+    Some(if finding.says(Verdict::StatusDiffers) { ours.last_word() } else { &ours.told })
 }
 
 /// The heading of each cell for people.

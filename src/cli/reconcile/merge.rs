@@ -10,7 +10,9 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::sorted::{Merge, Record, Room, Sorter};
-use crate::domain::reconcile::{By, Finding, OurEvent, Ours, Period, Rules, Theirs, fold, is_owed, judge, pair};
+use crate::domain::reconcile::{
+    By, Finding, OurEvent, Ours, Outside, Paired, Period, Rules, Theirs, fold, is_owed, judge, pair,
+};
 
 /// Most conversions or rows of one key that are paired at once.
 const SLICE: usize = 1_000;
@@ -138,6 +140,7 @@ impl Sides {
             click_pass: None,
             rules,
             period,
+            outside: Outside::default(),
             times: Some(times),
         })
     }
@@ -218,7 +221,7 @@ impl Pass {
         Ok(Self { ours: Side::of(ours)?, theirs: Side::of(theirs)?, by, before: None })
     }
 
-    fn next(&mut self) -> io::Result<Option<crate::domain::reconcile::Paired>> {
+    fn next(&mut self) -> io::Result<Option<Paired>> {
         let keys = [self.ours.key(), self.theirs.key()];
         let Some(key) = keys.into_iter().flatten().min().map(ToOwned::to_owned) else { return Ok(None) };
         let (ours, theirs) = (self.ours.slice(&key)?, self.theirs.slice(&key)?);
@@ -237,6 +240,7 @@ pub(super) struct Join {
     click_pass: Option<Pass>,
     rules: Rules,
     period: Period,
+    outside: Outside,
     times: Option<Sorter<u64>>,
 }
 
@@ -255,7 +259,7 @@ impl Join {
                         left.push(Keyed { key: ours.click.clone().unwrap_or_default(), of: ours })?;
                     }
                 }
-                return Ok(Some(judge(paired, &self.rules, &self.period)));
+                return Ok(Some(self.judged(paired)));
             }
             self.transactions = None;
             if let (Some(left), Some(clicks)) = (self.left.take(), self.clicks.take()) {
@@ -264,7 +268,17 @@ impl Join {
         }
         let Some(pass) = &mut self.click_pass else { return Ok(None) };
         let paired = pass.next()?;
-        Ok(paired.map(|paired| judge(paired, &self.rules, &self.period)))
+        Ok(paired.map(|paired| self.judged(paired)))
+    }
+
+    fn judged(&mut self, paired: Paired) -> Vec<Finding> {
+        self.outside.count_unpaired(&self.period, &paired.ours);
+        judge(paired, &self.rules, &self.period)
+    }
+
+    /// Ours that lie just outside of the period and have no row, once all is found.
+    pub(super) fn outside(&self) -> Outside {
+        self.outside
     }
 
     /// The median of the times that ours took to arrive, in microseconds: exact, from sorted runs.

@@ -16,7 +16,7 @@ mod tests;
 
 use std::io;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 pub(super) use asked::ReconcileArgs;
 
@@ -30,7 +30,7 @@ use super::exit::{Ended, Exit, Failure};
 use super::source::Source;
 use crate::domain::id::DeliveryId;
 use crate::domain::nearest::nearest;
-use crate::domain::reconcile::{Finding, Period, Rules, Verdict};
+use crate::domain::reconcile::{Finding, Outside, Period, Rules, Verdict};
 use crate::inspect::DeliveryFilter;
 
 /// How it is asked for.
@@ -42,6 +42,8 @@ pub(super) const EXAMPLES: &str = "Exits with 0 when both sides agree, with 6 wh
 const RUN_BYTES: usize = 32 << 20;
 /// Most bad rows that are listed; the rest is counted.
 const LISTED_BAD_ROWS: usize = 100;
+/// How far behind an end that nobody said it is looked whether ours go on there.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// Most missing conversions whose last answer is looked up.
 const ANSWERS: usize = 1_000;
 
@@ -60,11 +62,12 @@ pub(super) async fn reconcile(context: &Context, args: ReconcileArgs) -> Ended {
     let mut sides = Sides::new(&room);
     let (bad, times) = read_theirs(context, &mut report, &mut sides)?;
     let period = args.period(times)?;
-    let filter = filter(&args, &period)?;
+    let reach = Reach::of(&args, period);
+    let filter = filter(&args, &reach.read)?;
     let source = Source::open(context).await?;
     known(context, &source, &args).await?;
-    let files = Files::create(&args)?;
-    ours::load(context, &source, &filter, &mut sides).await?;
+    let files = Files::begin(context, &args)?;
+    let beyond = ours::load(context, &source, (&filter, &reach.matched), &mut sides).await?;
     let rules = Rules {
         tolerance: args.tolerance,
         late: args.late(),
@@ -78,7 +81,8 @@ pub(super) async fn reconcile(context: &Context, args: ReconcileArgs) -> Ended {
     let median = join.median().map_err(|error| unsorted(&error))?;
     let whole = bad.count == 0;
     let agrees = results.tally.is_clean();
-    summary::tell(context, &args, summary::Whole { period, events, bad, median, results })?;
+    let outside = reach.unsaid(join.outside(), beyond);
+    summary::tell(context, &args, summary::Whole { period, events, bad, outside, median, results })?;
     Ok(if whole && agrees { Exit::Ok } else { Exit::Partial })
 }
 
@@ -114,13 +118,43 @@ fn read_theirs(
     Ok((bad, times))
 }
 
-fn filter(args: &ReconcileArgs, period: &Period) -> Result<DeliveryFilter, Failure> {
-    let outside = |at: Timestamp, margin: jiff::SignedDuration, end: Timestamp| at.checked_add(margin).unwrap_or(end);
+/// How far outside of the period is looked.
+struct Reach {
+    /// What can match.
+    matched: Period,
+    /// What is read: a day more at each end that nobody said.
+    read: Period,
+    /// Which ends nobody said.
+    ends_unsaid: (bool, bool),
+}
+
+impl Reach {
+    fn of(args: &ReconcileArgs, period: Period) -> Self {
+        let (margin, (first, last)) = (args.margin(), args.ends_unsaid());
+        let wider = |unsaid: bool| if unsaid { margin.max(DAY) } else { margin };
+        let widened = |before: SignedDuration, behind: SignedDuration| Period {
+            since: period.since.checked_add(-before).unwrap_or(Timestamp::MIN),
+            until: period.until.checked_add(behind).unwrap_or(Timestamp::MAX),
+        };
+        Self { matched: widened(margin, margin), read: widened(wider(first), wider(last)), ends_unsaid: (first, last) }
+    }
+
+    /// What lies outside of the ends that nobody said.
+    fn unsaid(&self, unpaired: Outside, beyond: Outside) -> Outside {
+        let (first, last) = self.ends_unsaid;
+        Outside {
+            before: if first { unpaired.before + beyond.before } else { 0 },
+            behind: if last { unpaired.behind + beyond.behind } else { 0 },
+        }
+    }
+}
+
+fn filter(args: &ReconcileArgs, read: &Period) -> Result<DeliveryFilter, Failure> {
     let filter = DeliveryFilter {
         affiliate: Some(args.affiliate.clone()),
         postback: args.postback.clone(),
-        since: Some(outside(period.since, -args.margin(), Timestamp::MIN)),
-        until: Some(outside(period.until, args.margin(), Timestamp::MAX)),
+        since: Some(read.since),
+        until: Some(read.until),
         ..DeliveryFilter::default()
     };
     filter
@@ -150,7 +184,7 @@ async fn known(context: &Context, source: &Source, args: &ReconcileArgs) -> Resu
 }
 
 /// Walks through what is found, and looks up what they answered to the first that they miss.
-async fn walk(context: &Context, source: &Source, join: &mut Join, results: &mut Results) -> Result<(), Failure> {
+async fn walk(context: &Context, source: &Source, join: &mut Join, results: &mut Results<'_>) -> Result<(), Failure> {
     let mut looked_up = 0;
     while let Some(findings) = join.next().map_err(|error| unsorted(&error))? {
         for finding in findings {

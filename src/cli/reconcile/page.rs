@@ -25,7 +25,7 @@ const HEAD: &str = "<meta charset=\"utf-8\">\n\
     </style>\n";
 
 /// The whole page.
-pub(super) fn page(args: &ReconcileArgs, whole: &Whole, next: &[String]) -> String {
+pub(super) fn page(args: &ReconcileArgs, whole: &Whole<'_>, next: &[String]) -> String {
     let title = format!("Reconciliation with {}", args.affiliate);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n{HEAD}<title>{}</title>\n</head>\n<body>\n",

@@ -1,8 +1,7 @@
 //! What is done with each line: written to the files that were asked for, counted, and the first of each kind kept.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -11,27 +10,32 @@ use super::asked::ReconcileArgs;
 use super::line::{Line, explaining};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::Form;
+use crate::cli::export::WholeFile;
+use crate::cli::output::{Form, Output};
 use crate::domain::delivery::StateKind;
 use crate::domain::reconcile::{Finding, Period, Tally, Told, Verdict};
 
 /// Most lines of a kind that are kept for the page.
 pub(super) const KEPT: usize = 1_000;
 
-/// The files that were asked for.
-pub(super) struct Files {
-    csv: Option<Csv>,
-    missing: Option<Missing>,
+/// The files that were asked for. None appears before all is found: half of what they miss is not to be sent again.
+#[derive(Default)]
+pub(super) struct Files<'o> {
+    csv: Option<Csv<'o>>,
+    missing: Option<Opened<'o>>,
+    html: Option<Opened<'o>>,
 }
 
-struct Csv {
+struct Csv<'o> {
     path: PathBuf,
-    writer: csv::Writer<File>,
+    writer: csv::Writer<Box<dyn Write + Send + 'o>>,
+    file: WholeFile<'o>,
 }
 
-struct Missing {
+struct Opened<'o> {
     path: PathBuf,
-    writer: BufWriter<File>,
+    writer: Box<dyn Write + Send + 'o>,
+    file: WholeFile<'o>,
 }
 
 /// What can be sent again of what they miss.
@@ -48,8 +52,8 @@ pub(super) struct Again {
 }
 
 /// Everything that is found.
-pub(super) struct Results {
-    files: Files,
+pub(super) struct Results<'o> {
+    files: Files<'o>,
     period: Period,
     /// The counts.
     pub(super) tally: Tally,
@@ -59,29 +63,52 @@ pub(super) struct Results {
     pub(super) again: Again,
 }
 
-impl Files {
-    /// Makes the files, so that a name that cannot be written is told before the work.
+impl<'o> Files<'o> {
+    /// Begins the files, so that a name that cannot be written is told before the work.
     ///
     /// # Errors
-    /// When one cannot be made.
-    pub(super) fn create(args: &ReconcileArgs) -> Result<Self, Failure> {
+    /// When one is there and may not be overwritten, or cannot be made.
+    pub(super) fn begin(context: &'o Context, args: &ReconcileArgs) -> Result<Self, Failure> {
         apart(args)?;
-        let csv = args.csv.as_ref().map(|path| {
-            let writer = csv::Writer::from_writer(create(path)?);
-            Ok(Csv { path: path.clone(), writer })
-        });
-        let missing =
-            args.missing.as_ref().map(|path| Ok(Missing { path: path.clone(), writer: BufWriter::new(create(path)?) }));
-        if let Some(path) = &args.html {
-            create(path)?;
+        let open = |path: &Option<PathBuf>| {
+            path.as_ref().map(|path| Opened::begin(&context.output, path, args.yes)).transpose()
+        };
+        let csv = |Opened { path, writer, file }| Csv { path, writer: csv::Writer::from_writer(writer), file };
+        Ok(Self { csv: open(&args.csv)?.map(csv), missing: open(&args.missing)?, html: open(&args.html)? })
+    }
+
+    /// Puts all files in their places, what can be sent again last.
+    fn finish(self, page: &str) -> Result<(), Failure> {
+        if let Some(mut html) = self.html {
+            html.writer.write_all(page.as_bytes()).map_err(|error| unwritten(&html.path, &error))?;
+            html.finish()?;
         }
-        Ok(Self { csv: csv.transpose()?, missing: missing.transpose()? })
+        if let Some(Csv { path, mut writer, file }) = self.csv {
+            writer.flush().map_err(|error| unwritten(&path, &error))?;
+            drop(writer);
+            file.finish()?;
+        }
+        self.missing.map_or(Ok(()), Opened::finish)
     }
 }
 
-impl Results {
+impl<'o> Opened<'o> {
+    fn begin(output: &'o Output, path: &Path, overwrite: bool) -> Result<Self, Failure> {
+        let file = WholeFile::begin(output, path, overwrite)?;
+        Ok(Self { path: path.to_path_buf(), writer: file.writer()?, file })
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        let Self { path, mut writer, file } = self;
+        writer.flush().map_err(|error| unwritten(&path, &error))?;
+        drop(writer);
+        file.finish()
+    }
+}
+
+impl<'o> Results<'o> {
     /// Nothing is found yet.
-    pub(super) fn begin(files: Files, period: Period) -> Self {
+    pub(super) fn begin(files: Files<'o>, period: Period) -> Self {
         Self { files, period, tally: Tally::default(), kept: BTreeMap::new(), again: Again::default() }
     }
 
@@ -126,26 +153,19 @@ impl Results {
         writeln!(missing.writer, "{document}").map_err(|error| unwritten(&missing.path, &error))
     }
 
-    /// Writes out what is buffered.
+    /// Lets the files appear, the page with this text.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub(super) fn flush(&mut self) -> Result<(), Failure> {
-        if let Some(csv) = &mut self.files.csv {
-            csv.writer.flush().map_err(|error| unwritten(&csv.path, &error))?;
-        }
-        if let Some(missing) = &mut self.files.missing {
-            missing.writer.flush().map_err(|error| unwritten(&missing.path, &error))?;
-        }
-        Ok(())
+    /// When one cannot be written.
+    pub(super) fn finish(&mut self, page: &str) -> Result<(), Failure> {
+        std::mem::take(&mut self.files).finish(page)
     }
 }
 
 /// The delivery that they lack: of what is missing there, or what was to tell them another status and did not.
 fn lacking(finding: &Finding) -> Option<&Told> {
     let told = explaining(finding)?;
-    let status = finding.verdict == Verdict::StatusDiffers || finding.also.contains(&Verdict::StatusDiffers);
-    let untold = status && told.state != StateKind::Delivered;
+    let untold = finding.says(Verdict::StatusDiffers) && told.state != StateKind::Delivered;
     (finding.verdict == Verdict::MissingThere || untold).then_some(told)
 }
 
@@ -163,17 +183,7 @@ fn apart(args: &ReconcileArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn create(path: &Path) -> Result<File, Failure> {
-    File::create(path).map_err(|error| unwritten(path, &error))
-}
-
 /// A file cannot be written.
-pub(super) fn unwritten(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+fn unwritten(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::new(Exit::Error, format!("writing {}", path.display()), error, "name another file")
-}
-
-/// Writes a whole file.
-pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let written: io::Result<()> = std::fs::write(path, text);
-    written.map_err(|error| unwritten(path, &error))
 }

@@ -5,35 +5,35 @@ use serde_json::{Map, Value, json};
 
 use super::asked::ReconcileArgs;
 use super::line::{HEADING, Line};
-use super::result::{KEPT, Results, write};
+use super::result::{KEPT, Results};
 use super::{ANSWERS, Bad, page};
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Form, Rows};
 use crate::cli::time::{micros, shown};
-use crate::domain::reconcile::{Period, Tally, Verdict};
+use crate::domain::reconcile::{Outside, Period, Tally, Verdict};
 
 /// Most lines of a kind that are printed for people, and given as examples in JSON.
 const EXAMPLES: usize = 20;
 
 /// All there is to tell.
-pub(super) struct Whole {
+pub(super) struct Whole<'o> {
     pub(super) period: Period,
     /// Our events that were read, those of the margin among them.
     pub(super) events: u64,
     pub(super) bad: Bad,
+    /// Ours that lie just outside, where the period was not said.
+    pub(super) outside: Outside,
     /// The median of the time until ours had arrived, in microseconds.
     pub(super) median: Option<u64>,
-    pub(super) results: Results,
+    pub(super) results: Results<'o>,
 }
 
-/// Tells it in the form that was asked for, and writes the page.
-pub(super) fn tell(context: &Context, args: &ReconcileArgs, mut whole: Whole) -> Result<(), Failure> {
-    whole.results.flush()?;
+/// Tells it in the form that was asked for, once the files are in their places.
+pub(super) fn tell(context: &Context, args: &ReconcileArgs, mut whole: Whole<'_>) -> Result<(), Failure> {
     let next = next_steps(args, &whole);
-    if let Some(path) = &args.html {
-        write(path, &page::page(args, &whole, &next))?;
-    }
+    let page = args.html.as_ref().map(|_| page::page(args, &whole, &next)).unwrap_or_default();
+    whole.results.finish(&page)?;
     match context.output.form() {
         Form::People => print(context, &whole, &next),
         Form::Json => context.output.document(&document(args, &whole, &next, EXAMPLES)),
@@ -41,7 +41,7 @@ pub(super) fn tell(context: &Context, args: &ReconcileArgs, mut whole: Whole) ->
     }
 }
 
-fn print(context: &Context, whole: &Whole, next: &[String]) -> Result<(), Failure> {
+fn print(context: &Context, whole: &Whole<'_>, next: &[String]) -> Result<(), Failure> {
     let output = &context.output;
     let mut rows = Rows::new(vec!["reconciled", "value"]);
     for (name, value) in figures(whole) {
@@ -78,7 +78,7 @@ fn print(context: &Context, whole: &Whole, next: &[String]) -> Result<(), Failur
 }
 
 /// The figures for people, in the order in which they are told.
-pub(super) fn figures(whole: &Whole) -> Vec<(&'static str, String)> {
+pub(super) fn figures(whole: &Whole<'_>) -> Vec<(&'static str, String)> {
     let tally = &whole.results.tally;
     let percent = |rate: Option<Decimal>| {
         rate.map_or_else(|| "-".into(), |rate| format!("{} %", (rate * Decimal::ONE_HUNDRED).normalize()))
@@ -86,6 +86,7 @@ pub(super) fn figures(whole: &Whole) -> Vec<(&'static str, String)> {
     let mut figures = vec![
         ("period", format!("{} to {}", shown(whole.period.since), shown(whole.period.until))),
         ("ours", tally.ours().to_string()),
+        ("of these accepted outside", tally.accepted_outside().to_string()),
         ("theirs", tally.theirs().to_string()),
     ];
     figures.extend(Verdict::ALL.map(|verdict| (heading(verdict), tally.count(verdict).to_string())));
@@ -121,10 +122,10 @@ pub(super) fn heading(verdict: Verdict) -> &'static str {
 }
 
 /// What can be done about it, with the exact commands.
-fn next_steps(args: &ReconcileArgs, whole: &Whole) -> Vec<String> {
+fn next_steps(args: &ReconcileArgs, whole: &Whole<'_>) -> Vec<String> {
     let again = whole.results.again;
     let affiliate = &args.affiliate;
-    let mut steps = Vec::new();
+    let mut steps: Vec<String> = outside(whole).into_iter().collect();
     if again.undelivered + again.delivered > 0 {
         let file = args.missing.as_ref().map(|path| path.display().to_string());
         let name = file.clone().unwrap_or_else(|| "missing.ndjson".into());
@@ -167,7 +168,22 @@ fn next_steps(args: &ReconcileArgs, whole: &Whole) -> Vec<String> {
     steps
 }
 
-fn document(args: &ReconcileArgs, whole: &Whole, next: &[String], examples: usize) -> Value {
+/// That ours lie just outside of a period that nobody said: days that are missing in their report entirely look like that.
+fn outside(whole: &Whole<'_>) -> Option<String> {
+    let Outside { before, behind } = whole.outside;
+    let ends = [(before, "just before"), (behind, "just behind")];
+    let ends: Vec<String> =
+        ends.iter().filter(|(count, _)| *count > 0).map(|(count, place)| format!("{count} {place} it")).collect();
+    (!ends.is_empty()).then(|| {
+        format!(
+            "the period is that of their first to their last row; of ours {} were accepted and have no row: if their report \
+             should have these days, too, say --since and --until",
+            ends.join(" and ")
+        )
+    })
+}
+
+fn document(args: &ReconcileArgs, whole: &Whole<'_>, next: &[String], examples: usize) -> Value {
     let tally = serde_json::to_value(&whole.results.tally).unwrap_or_default();
     let mut document = Map::new();
     document.insert("affiliate".into(), json!(args.affiliate));
@@ -178,6 +194,7 @@ fn document(args: &ReconcileArgs, whole: &Whole, next: &[String], examples: usiz
     document.insert("time_zone".into(), json!(args.time_zone.iana_name()));
     document.extend(tally.as_object().cloned().unwrap_or_default());
     document.insert("median_time_to_post_us".into(), json!(whole.median));
+    document.insert("outside".into(), json!(whole.outside));
     document.insert("our_events_read".into(), json!(whole.events));
     document.insert("bad_rows".into(), json!(whole.bad));
     document.insert("to_send_again".into(), json!(whole.results.again));
@@ -197,7 +214,7 @@ fn document(args: &ReconcileArgs, whole: &Whole, next: &[String], examples: usiz
 }
 
 /// How many lines of a kind the page leaves out.
-pub(super) fn left_out(whole: &Whole, verdict: Verdict) -> u64 {
+pub(super) fn left_out(whole: &Whole<'_>, verdict: Verdict) -> u64 {
     let kept = whole.results.kept.get(&verdict).map_or(0, |lines| lines.len().min(KEPT) as u64);
     whole.results.tally.count(verdict).saturating_sub(kept)
 }

@@ -1,18 +1,24 @@
 //! Both sides at random with differences planted among them: each is found exactly once, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
+use rust_decimal::Decimal;
 
+use super::asked::ReconcileArgs;
 use super::line::Line;
 use super::merge::Sides;
+use super::result::{Files, Results};
 use super::sorted::Room;
+use crate::cli::context::Context;
+use crate::cli::options::Globals;
+use crate::cli::output::{Form, Output, Person};
 use crate::domain::delivery::StateKind;
 use crate::domain::event::Status;
 use crate::domain::money::{Amount, Currency};
 use crate::domain::reconcile::fixtures::{event, period, row, rules};
-use crate::domain::reconcile::{Finding, OurEvent, Theirs, Verdict};
+use crate::domain::reconcile::{Finding, OurEvent, Tally, Theirs, Verdict};
 
 /// What is wrong with a conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +36,12 @@ enum Planted {
     Late,
     Unsent,
     BeforePeriod,
+    AcceptedBefore,
+    ListedBehind,
+    ArrivedBehind,
 }
 
-const PLANTED: [Planted; 13] = [
+const PLANTED: [Planted; 16] = [
     Planted::Nothing,
     Planted::Dead,
     Planted::Dropped,
@@ -46,20 +55,23 @@ const PLANTED: [Planted; 13] = [
     Planted::Late,
     Planted::Unsent,
     Planted::BeforePeriod,
+    Planted::AcceptedBefore,
+    Planted::ListedBehind,
+    Planted::ArrivedBehind,
 ];
 
 impl Planted {
     /// What must be said of it.
     fn verdicts(self) -> &'static [Verdict] {
         match self {
-            Self::Nothing => &[Verdict::Matched],
-            Self::Dead | Self::Dropped => &[Verdict::MissingThere],
+            Self::Nothing | Self::AcceptedBefore => &[Verdict::Matched],
+            Self::Dead | Self::Dropped | Self::ArrivedBehind => &[Verdict::MissingThere],
             Self::Unknown => &[Verdict::UnknownToUs],
             Self::Amount => &[Verdict::AmountDiffers],
             Self::Currency => &[Verdict::CurrencyDiffers],
             Self::Status | Self::ReversalUnknown => &[Verdict::StatusDiffers],
             Self::Twice => &[Verdict::Matched, Verdict::Duplicate],
-            Self::Late => &[Verdict::Late],
+            Self::Late | Self::ListedBehind => &[Verdict::Late],
             Self::Reversed | Self::Unsent | Self::BeforePeriod => &[],
         }
     }
@@ -98,6 +110,16 @@ impl Planted {
             Self::BeforePeriod => {
                 let before = period().since - SignedDuration::from_mins(1);
                 (ours.told.accepted_at, ours.told.delivered_at) = (before, Some(before));
+                return (vec![ours], vec![]);
+            }
+            Self::AcceptedBefore => {
+                let before = period().since - SignedDuration::from_mins(1);
+                (ours.told.accepted_at, ours.told.delivered_at) = (before, Some(before));
+                theirs.at = Some(period().since);
+            }
+            Self::ListedBehind => theirs.at = Some(period().until),
+            Self::ArrivedBehind => {
+                ours.told.delivered_at = Some(period().until + SignedDuration::from_hours(1));
                 return (vec![ours], vec![]);
             }
         }
@@ -154,7 +176,31 @@ proptest! {
             *said.entry((Line::of(finding).click_id.unwrap(), finding.verdict)).or_default() += 1;
         }
         prop_assert_eq!(said, expected);
+        check_sums(&findings)?;
     }
+}
+
+/// Counts and sums are those of what is listed, both sides of each pair.
+fn check_sums(findings: &[Finding]) -> Result<(), TestCaseError> {
+    let mut tally = Tally::default();
+    let (mut ours, mut theirs, mut difference) = (0, 0, Decimal::ZERO);
+    for finding in findings {
+        tally.add(finding, &period());
+        let line = Line::of(finding);
+        let counted = |amount: &Option<String>, status| match status {
+            Some("rejected") => Decimal::ZERO,
+            _ => amount.as_ref().map_or(Decimal::ZERO, |amount| amount.parse().unwrap()),
+        };
+        ours += u64::from(line.our_status.is_some());
+        theirs += u64::from(line.their_line.is_some());
+        difference += counted(&line.their_amount, line.their_status) - counted(&line.our_amount, line.our_status);
+    }
+    prop_assert_eq!((tally.ours(), tally.theirs()), (ours, theirs));
+    let matched = tally.count(Verdict::Matched);
+    prop_assert!(matched <= ours.min(theirs), "{} matched of {} and {}", matched, ours, theirs);
+    prop_assert_eq!(tally.sums().map(|(_, sums)| sums.difference).sum::<Decimal>(), difference);
+    prop_assert!(tally.sums().all(|(_, sums)| sums.difference == sums.theirs - sums.ours));
+    Ok(())
 }
 
 #[test]
@@ -189,6 +235,47 @@ fn the_median_is_exact_over_many_runs() {
     assert_eq!(found((0..1_000).map(event).collect(), vec![], 400).1, Some(999), "between 998 and 1000");
     assert_eq!(found((0..1).map(event).collect(), vec![], 400).1, Some(0));
     assert_eq!(found(vec![], vec![], 400).1, None);
+}
+
+/// What is asked, with files in a directory.
+fn asked(directory: &std::path::Path) -> ReconcileArgs {
+    #[derive(Debug, clap::Parser)]
+    struct Typed {
+        #[command(flatten)]
+        args: ReconcileArgs,
+    }
+    let file = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let (csv, html, missing) = (file("all.csv"), file("page.html"), file("missing.ndjson"));
+    let fixed = ["reconcile", "--affiliate", "acme", "--report", "their.csv", "--map", "transaction_id=tx"];
+    let typed = fixed.into_iter().chain(["--csv", &csv, "--html", &html, "--missing", &missing]);
+    <Typed as clap::Parser>::parse_from(typed).args
+}
+
+#[test]
+fn files_appear_only_when_all_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let (output, _captured) = Output::captured(Form::People, Person::Absent);
+    let context = Context { globals: Globals::default(), output };
+    let (findings, _) = found(vec![event("dep-1")], vec![], 400);
+    let half = || {
+        let files = Files::begin(&context, &asked(directory.path())).unwrap();
+        let mut results = Results::begin(files, period());
+        results.take(&context, &findings[0], Line::of(&findings[0])).unwrap();
+        results
+    };
+    let names = || {
+        let entries = std::fs::read_dir(directory.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<BTreeSet<_>>()
+    };
+    let begun = half();
+    assert!(names().iter().all(|name| name.ends_with(".partial")), "{:?}", names());
+    drop(begun);
+    assert_eq!(names().len(), 0, "of a run that failed nothing is left to be sent again");
+    half().finish("page").unwrap();
+    assert_eq!(names().into_iter().collect::<Vec<_>>(), ["all.csv", "missing.ndjson", "page.html"]);
+    let text = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+    assert!(text("missing.ndjson").contains("dlv_dep-1") && text("all.csv").contains("dep-1"));
+    assert_eq!(text("page.html"), "page");
 }
 
 #[test]

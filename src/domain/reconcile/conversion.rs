@@ -23,7 +23,7 @@ pub struct Told {
     pub attempts: u32,
     /// When its event was accepted.
     pub accepted_at: Timestamp,
-    /// When it arrived.
+    /// When it arrived first; what is sent again later does not move it.
     pub delivered_at: Option<Timestamp>,
     /// What the last attempt came to.
     pub outcome: Option<String>,
@@ -127,6 +127,11 @@ impl OurEvent {
     /// The transaction whose conversions it is about.
     pub fn group(&self) -> &str {
         self.reverses.as_deref().unwrap_or(&self.transaction)
+    }
+
+    /// Whether the affiliate should have it, as far as it can be told from this event alone.
+    pub fn is_owed(&self) -> bool {
+        self.reverses.is_none() && self.status != Status::Rejected && !self.told.is_withdrawn()
     }
 
     /// Takes another delivery of the same event into account.

@@ -18,5 +18,5 @@ pub use clue::{Clue, Clues, Seen, Undecided};
 pub use conversion::{OurEvent, Ours, Role, Told, fold};
 pub use pairing::{By, Paired, Theirs, pair};
 pub use tally::{Sums, Tally};
-pub use verdict::{Finding, Period, Rules, Verdict, is_owed, judge, lateness};
+pub use verdict::{Finding, Outside, Period, Rules, Verdict, is_owed, judge, lateness};
 pub use vocabulary::{Statuses, Types};

@@ -27,11 +27,15 @@ pub struct Sums {
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     counts: BTreeMap<Verdict, u64>,
-    /// Ours of the period that they should have.
+    /// Ours that something is said of.
     ours: u64,
+    /// Of these the ones that were accepted outside of the period, belong to its neighbour, and have a row in this one.
+    accepted_outside: u64,
+    /// Ours that they should have.
+    owed: u64,
     /// Of these the ones that they have.
     found: u64,
-    /// Their rows of the period, but for those that could not be read.
+    /// Their rows that something is said of.
     theirs: u64,
     sums: BTreeMap<String, Sums>,
     /// Whether a sum grew too large to be kept.
@@ -39,17 +43,24 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a finding.
+    /// Counts a finding: of a pair both sides, wherever they lie.
     pub fn add(&mut self, finding: &Finding, period: &Period) {
         *self.counts.entry(finding.verdict).or_default() += 1;
-        if let Some(ours) = finding.ours.as_ref().filter(|ours| period.holds_ours(ours) && is_owed(ours)) {
+        if let Some(ours) = &finding.ours {
             self.ours += 1;
-            self.found += u64::from(finding.theirs.is_some());
-            self.sum(ours.currency, ours.amount, |sums| &mut sums.ours);
+            self.accepted_outside += u64::from(!period.holds_ours(ours));
+            if is_owed(ours) {
+                self.owed += 1;
+                self.found += u64::from(finding.theirs.is_some());
+                self.sum(ours.currency, ours.amount, |sums| &mut sums.ours);
+            }
         }
-        if let Some(theirs) = finding.theirs.as_ref().filter(|theirs| period.holds_theirs(theirs)) {
+        if let Some(theirs) = &finding.theirs {
             self.theirs += 1;
-            if theirs.status != Some(Status::Rejected) {
+            // A row without a status that agrees with what we rejected counts for neither.
+            let ours = finding.ours.as_ref().map(|ours| ours.status);
+            let void = ours == Some(Status::Rejected) && !finding.says(Verdict::StatusDiffers);
+            if theirs.status != Some(Status::Rejected) && !void {
                 let beside = finding.ours.as_ref().and_then(|ours| ours.currency);
                 self.sum(theirs.currency.or(beside), theirs.amount, |sums| &mut sums.theirs);
             }
@@ -71,12 +82,17 @@ impl Tally {
         self.counts.get(&verdict).copied().unwrap_or_default()
     }
 
-    /// Ours of the period that they should have.
+    /// Ours of the period, and those of its neighbours that have a row in it; what we rejected only where they list it.
     pub fn ours(&self) -> u64 {
         self.ours
     }
 
-    /// Their rows of the period.
+    /// Of ours those that were accepted outside of the period, and belong to its neighbour.
+    pub fn accepted_outside(&self) -> u64 {
+        self.accepted_outside
+    }
+
+    /// Their rows of the period, and those outside that are ours of the period.
     pub fn theirs(&self) -> u64 {
         self.theirs
     }
@@ -88,7 +104,7 @@ impl Tally {
 
     /// Of ours that they should have the share that they have, whatever it differs in.
     pub fn completion(&self) -> Option<Decimal> {
-        rate(self.found, self.ours)
+        rate(self.found, self.owed)
     }
 
     /// Of everything that either side has, each once, the share in which both do not agree.
@@ -128,6 +144,7 @@ impl Serialize for Tally {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("ours", &self.ours)?;
+        map.serialize_entry("ours_accepted_outside", &self.accepted_outside)?;
         map.serialize_entry("theirs", &self.theirs)?;
         for verdict in Verdict::ALL {
             map.serialize_entry(verdict.name(), &self.count(verdict))?;

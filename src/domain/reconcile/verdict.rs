@@ -43,13 +43,22 @@ pub struct Rules {
     pub statuses: bool,
 }
 
-/// The time that is reconciled. What lies within `margin` outside of it can match, and is not missed.
+/// The time that is reconciled. What lies within a margin outside of it can match, and is not missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
     /// Its first moment.
     pub since: Timestamp,
     /// The first moment behind it.
     pub until: Timestamp,
+}
+
+/// How many of ours that they should have lie just outside of a period and have no row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Outside {
+    /// Accepted before it.
+    pub before: u64,
+    /// Accepted behind it.
+    pub behind: u64,
 }
 
 /// What is said of a row, a conversion, or both.
@@ -98,19 +107,43 @@ impl Verdict {
     }
 }
 
+impl Finding {
+    /// Whether that is said, be it beside something else.
+    pub fn says(&self, verdict: Verdict) -> bool {
+        self.verdict == verdict || self.also.contains(&verdict)
+    }
+}
+
 impl Period {
-    fn holds(&self, at: Timestamp) -> bool {
+    /// Whether a moment lies in it.
+    pub fn holds(&self, at: Timestamp) -> bool {
         at >= self.since && at < self.until
     }
 
-    /// Whether one of ours belongs to it by every clock: what was accepted or arrived outside may stand in their next report.
+    /// Whether one of ours belongs to it: by its acceptance alone, which nothing that is sent later moves, so that each is
+    /// owed in one period and in no other.
     pub fn holds_ours(&self, ours: &Ours) -> bool {
-        self.holds(ours.accepted_at) && ours.delivered_at.is_none_or(|at| self.holds(at))
+        self.holds(ours.accepted_at)
     }
 
     /// Whether a row of theirs belongs to it; one without a time does.
     pub fn holds_theirs(&self, theirs: &Theirs) -> bool {
         theirs.at.is_none_or(|at| self.holds(at))
+    }
+}
+
+impl Outside {
+    /// Counts what was accepted at a time, where that lies outside.
+    pub fn count(&mut self, period: &Period, accepted_at: Timestamp) {
+        self.before += u64::from(accepted_at < period.since);
+        self.behind += u64::from(accepted_at >= period.until);
+    }
+
+    /// Counts what was paired with no row.
+    pub fn count_unpaired(&mut self, period: &Period, ours: &[Ours]) {
+        for ours in ours.iter().filter(|ours| is_owed(ours) && !ours.taken) {
+            self.count(period, ours.accepted_at);
+        }
     }
 }
 
@@ -275,7 +308,9 @@ mod tests {
         let at = |at| vec![Theirs { at: Some(at), ..row(2, "dep-1") }];
         let rules = Rules { late: hour * 24, ..rules() };
         assert_eq!(said(accepted(since - hour, since - hour), vec![], &rules), []);
-        assert_eq!(said(accepted(until - hour, until), vec![], &rules), [], "it arrived behind the end");
+        let missing = [(Verdict::MissingThere, vec![])];
+        assert_eq!(said(accepted(until - hour, until + hour), vec![], &rules), missing, "it arrived behind the end");
+        assert_eq!(said(accepted(since - hour, since + hour), vec![], &rules), [], "the period before owes it");
         assert_eq!(said(vec![], at(until), &rules), []);
         let matched = [(Verdict::Matched, vec![])];
         assert_eq!(said(accepted(since - hour, since - hour), at(since), &rules), matched);
