@@ -26,7 +26,7 @@ use crate::inspect::{self, By, DeliveryFilter, ExportKind, ExportPage, MarkView,
 
 /// Where the next page begins; absent at the end of the export.
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("postbackd-next-cursor");
-/// How far the export has come, as a time of acceptance.
+/// How far the export has come, as the time of acceptance of an event that the caller may see.
 const REACHED: HeaderName = HeaderName::from_static("postbackd-reached");
 
 /// What is exported.

@@ -76,7 +76,8 @@ pub struct ExportPage {
     pub rows: Vec<Vec<Cell>>,
     /// Where the next page begins; absent at the end.
     pub next_cursor: Option<String>,
-    /// How far the walk has come, as a time of acceptance; absent where it looked at nothing.
+    /// How far the walk has come, as the time of acceptance of the last event of which the onlooker may know; absent
+    /// where there was none.
     pub reached: Option<Timestamp>,
 }
 
@@ -112,6 +113,7 @@ pub fn export_page(
     if walk.run()?.is_full() {
         walk.page.next_cursor = walk.resume().map(|place| place.to_string());
     }
+    walk.page.reached = walk.seen.and_then(Place::time);
     Ok(walk.page)
 }
 
@@ -226,7 +228,6 @@ impl<'w> Walk<'w> {
             if self.is_past(id, &record) {
                 break;
             }
-            self.page.reached = i64::try_from(id.as_u64()).ok().and_then(|at| Timestamp::from_microsecond(at).ok());
             let ended = match self.kind {
                 ExportKind::Events => self.event(id, &record),
                 ExportKind::Deliveries(_) | ExportKind::Attempts => self.deliveries(id, &record)?,
