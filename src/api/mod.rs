@@ -15,6 +15,7 @@ mod metrics;
 mod openapi;
 mod operate;
 mod orders;
+mod places;
 mod problem;
 mod query;
 mod read;

@@ -76,8 +76,11 @@ pub struct ExportPage {
     pub rows: Vec<Vec<Cell>>,
     /// Where the next page begins; absent at the end.
     pub next_cursor: Option<String>,
-    /// How far the walk has come, as a time of acceptance; absent where it looked at nothing.
+    /// How far the walk has come, as the time of acceptance of the last event of which the onlooker may know; absent
+    /// where there was none.
     pub reached: Option<Timestamp>,
+    /// The time by the daemon's clock before it looked; absent where none was asked.
+    pub asked_at: Option<Timestamp>,
 }
 
 /// A page of what meets a filter. Its `since` and `until` mean the time that the kind is exported by; for attempts,
@@ -103,7 +106,7 @@ pub fn export_page(
         onlooker,
         limit: limit.clamp(1, MAX_ROWS),
         after: after.unwrap_or_else(|| start(kind, filter)),
-        page: ExportPage { rows: Vec::new(), next_cursor: None, reached: None },
+        page: ExportPage { rows: Vec::new(), next_cursor: None, reached: None, asked_at: None },
         looks: 0,
         bytes: 0,
         seen: None,
@@ -112,6 +115,7 @@ pub fn export_page(
     if walk.run()?.is_full() {
         walk.page.next_cursor = walk.resume().map(|place| place.to_string());
     }
+    walk.page.reached = walk.seen.and_then(Place::time);
     Ok(walk.page)
 }
 
@@ -226,7 +230,6 @@ impl<'w> Walk<'w> {
             if self.is_past(id, &record) {
                 break;
             }
-            self.page.reached = i64::try_from(id.as_u64()).ok().and_then(|at| Timestamp::from_microsecond(at).ok());
             let ended = match self.kind {
                 ExportKind::Events => self.event(id, &record),
                 ExportKind::Deliveries(_) | ExportKind::Attempts => self.deliveries(id, &record)?,

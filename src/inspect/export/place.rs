@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
+
 use crate::domain::id::{DeliveryId, EventId};
 use crate::inspect::cursor::invalid;
 use crate::inspect::filter::InvalidFilter;
@@ -32,6 +34,11 @@ impl Place {
     /// The event that it is in.
     pub(super) fn event(self) -> EventId {
         self.delivery.event
+    }
+
+    /// When the event that it is in was accepted.
+    pub(super) fn time(self) -> Option<Timestamp> {
+        i64::try_from(self.event().as_u64()).ok().and_then(|at| Timestamp::from_microsecond(at).ok())
     }
 
     /// The first entry of a delivery's history that is behind this place.

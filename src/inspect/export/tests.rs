@@ -173,6 +173,29 @@ async fn a_page_over_much_that_is_not_meant_ends_and_goes_on() {
 }
 
 #[tokio::test]
+async fn how_far_an_export_has_come_tells_nobody_of_others() {
+    let store = store();
+    store.accept("acme", "a-0", &["a"]).await;
+    store.set(10);
+    let last = store.accept("acme", "a-1", &["a"]).await[0];
+    store.set(20);
+    store.accept("beta", "b-0", &["a"]).await;
+    let sees = |affiliate: &str| affiliate == "acme";
+    let onlooker = Onlooker { in_flight: &|_| false, sees: &sees };
+    for kind in KINDS {
+        let reached = |filter: &DeliveryFilter, onlooker: &Onlooker<'_>| {
+            export_page(store.outbox.reader(), kind, filter, None, 10, onlooker).unwrap().reached
+        };
+        let all = DeliveryFilter::default();
+        let own = DeliveryFilter { affiliate: Some("acme".into()), ..all.clone() };
+        let foreign = DeliveryFilter { transaction: Some("b-0".into()), ..all.clone() };
+        let came = Timestamp::from_microsecond(i64::try_from(last.event.as_u64()).unwrap()).unwrap();
+        assert_eq!((reached(&own, &onlooker), reached(&foreign, &onlooker)), (Some(came), None), "{kind:?}");
+        assert!(reached(&all, &Onlooker::OFFLINE) > Some(came), "{kind:?}: who sees all is told of all");
+    }
+}
+
+#[tokio::test]
 async fn each_kind_has_its_time_and_none_is_missed() {
     const DAY: i64 = 86_400;
     let store = store();
