@@ -359,7 +359,7 @@ mod tests {
         let resumed = own(&mut feed.listen(Begin::Behind(place), Some(&acme)));
         assert_eq!((resumed.len(), resumed[0], resumed[1]), (KEPT_OWN + 1, Err(None), Ok(4)));
         assert_eq!(own(&mut slow).len(), KEPT_OWN, "what is live is whole");
-        (0..kept + 1).for_each(|number| told_to(&feed, "acme", 100 + number));
+        (0..=kept).for_each(|number| told_to(&feed, "acme", 100 + number));
         (0..loud).for_each(|_| told_to(&feed, "beta", 0));
         let resumed = own(&mut slow);
         assert_eq!((resumed.len(), resumed[0], resumed[1]), (KEPT_OWN + 1, Err(None), Ok(101)));

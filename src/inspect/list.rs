@@ -16,9 +16,6 @@ use crate::domain::delivery::StateKind;
 use crate::domain::id::{DeliveryId, EventId};
 use crate::outbox::{EventRecord, Found as Events, LookFrom, OutboxError, PostbackNo, Reader, Scan, Walk};
 
-/// A delivery that a walk comes by, with its event.
-type Found = Result<(DeliveryId, Arc<EventRecord>), OutboxError>;
-
 /// Most deliveries looked at for one page.
 pub(super) const MAX_LOOKED_AT: usize = 20_000;
 /// Most deliveries of one page.
