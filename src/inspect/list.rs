@@ -8,16 +8,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::cursor::{Cursor, invalid};
+use super::cursor::{Cursor, Trail, invalid};
 use super::decision::decision;
 use super::filter::{Checked, DeliveryFilter, Direction, InvalidFilter, Listed, Live};
 use super::views::{DeliveryDetail, DeliverySummary, HistoryEntryView};
 use crate::domain::delivery::StateKind;
 use crate::domain::id::{DeliveryId, EventId};
 use crate::outbox::{EventRecord, Found as Events, LookFrom, OutboxError, PostbackNo, Reader, Scan, Walk};
-
-/// A delivery that a walk comes by, with its event.
-type Found = Result<(DeliveryId, Arc<EventRecord>), OutboxError>;
 
 /// Most deliveries looked at for one page.
 pub(super) const MAX_LOOKED_AT: usize = 20_000;
@@ -77,18 +74,24 @@ pub fn list(
     let after = cursor.map(Cursor::parse).transpose()?;
     let limit = limit.clamp(1, MAX_PAGE);
     let mut items = Vec::new();
-    let mut last = None;
-    // What he may not see is left out before pages are made: a cursor would give it away.
-    let seen = |found: &Found| found.as_ref().map_or(true, |(id, record)| visible(reader, onlooker, *id, record));
-    for (looked_at, found) in source(reader, &checked, direction, after)?.filter(seen).enumerate() {
+    let mut trail = Trail::new(direction, after);
+    for (looked_at, found) in source(reader, &checked, direction, after)?.enumerate() {
         let (id, record) = found?;
-        if items.len() == limit || looked_at == MAX_LOOKED_AT {
-            return Ok(Page { items, next_cursor: last.map(|cursor: Cursor| cursor.to_string()) });
+        if looked_at == MAX_LOOKED_AT {
+            return Ok(Page { items, next_cursor: trail.resume().map(|cursor| cursor.to_string()) });
+        }
+        let visible = visible(reader, onlooker, id, &record);
+        // That a page is full is found out by what he may see only: a cursor would give away that there is more.
+        if visible && items.len() == limit {
+            return Ok(Page { items, next_cursor: trail.seen().map(|cursor| cursor.to_string()) });
         }
         let postback = checked.listed().and_then(|_| record.entry(id)).map(|entry| entry.postback);
-        last = Some(Cursor { id, postback });
+        trail.pass(Cursor { id, postback }, visible);
         if past_the_end(&checked, &record, direction) {
             break;
+        }
+        if !visible {
+            continue;
         }
         if let Some(view) = reader.delivery_of(id, &record)? {
             let summary = DeliverySummary::new(&view, &record, (onlooker.in_flight)(id));

@@ -141,6 +141,47 @@ async fn nobody_learns_of_others_by_a_cursor() {
 }
 
 #[tokio::test]
+async fn a_page_looks_at_a_bounded_number_also_of_what_is_not_shown() {
+    let store = store();
+    let mut others = Vec::new();
+    store.accept("acme", "first", &["a"]).await;
+    for part in 0..25 {
+        let event = |number| Event {
+            affiliate_id: "beta".parse().unwrap(),
+            ..fixtures::event(&format!("t{part}-{number}"), "ftd", Status::Approved)
+        };
+        let postback = PostbackRef { affiliate: "beta".parse().unwrap(), postback: "a".parse().unwrap() };
+        let plan = vec![PlannedDelivery { postback, lane: None, order: OrderPolicy::default() }];
+        let request = |event| AcceptRequest {
+            event,
+            occurred_at_given: true,
+            click_dedupe: None,
+            plan: plan.clone(),
+            source: "tests".into(),
+        };
+        for answer in store.outbox.accept((0..1_000).map(event).map(request).collect()).await.unwrap() {
+            let Ingested::Accepted(accepted) = answer.unwrap() else { panic!("the event is new") };
+            others.extend(accepted.deliveries.iter().map(ToString::to_string));
+        }
+    }
+    store.accept("acme", "last", &["a"]).await;
+    let sees = |affiliate: &str| affiliate == "acme";
+    let onlooker = Onlooker { in_flight: &|_| false, sees: &sees };
+    let filter = DeliveryFilter { affiliate: Some("acme".into()), ..DeliveryFilter::default() };
+    for (direction, expected) in [(Direction::Newest, ["last", "first"]), (Direction::Oldest, ["first", "last"])] {
+        let (mut cursor, mut pages) = (None::<String>, Vec::new());
+        for _ in 0..10 {
+            let page = list(store.outbox.reader(), &filter, direction, cursor.as_deref(), 10, &onlooker).unwrap();
+            pages.push(page.items.into_iter().map(|item| item.transaction_id).collect::<String>());
+            cursor = page.next_cursor;
+            let Some(cursor) = &cursor else { break };
+            assert!(!others.iter().any(|id| cursor.starts_with(id)), "{cursor} names what others are told");
+        }
+        assert_eq!((pages, cursor), (expected.map(ToOwned::to_owned).to_vec(), None), "{direction:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_still_to_be_sent_is_found_without_looking_at_what_was() {
     let store = store();
     let scheduled = |n| format!("open-{n}");
