@@ -1,14 +1,23 @@
 //! Where an export goes: standard output, or a file that appears under its name only when it is whole and on disk.
+//!
+//! Whoever else may write to the directory can neither lead the export into another file nor read along: what stands
+//! at the name of the unfinished file is written to only where it is a plain file of the same user with no other name.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Output;
+
+/// The unfinished file is for its user alone, and so is the finished one until he says otherwise.
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+/// How often a file is opened anew that another export has finished in between.
+const TRIES: usize = 3;
 
 /// Where an export goes.
 pub(super) enum Target<'o> {
@@ -23,6 +32,7 @@ pub(super) struct Unfinished {
     path: PathBuf,
     partial: PathBuf,
     file: File,
+    overwrite: bool,
     finished: bool,
 }
 
@@ -41,12 +51,14 @@ impl<'o> Target<'o> {
             return Ok(Self::Standard(output));
         }
         if !overwrite && path.symlink_metadata().is_ok() {
-            let what = format!("exporting to {}", path.display());
-            return Err(Failure::new(Exit::Refused, what, "the file is there already", "overwrite it with --yes"));
+            return Err(there_already(path));
         }
-        Unfinished::open(path).map(Self::File).map_err(|error| {
+        Unfinished::open(path, overwrite).map(Self::File).map_err(|error| {
             let next = match error.kind() {
                 io::ErrorKind::WouldBlock => "wait for the other export of this file, or name another file",
+                io::ErrorKind::InvalidInput => {
+                    "see what stands at that name with .partial behind it, or name another file"
+                }
                 _ => "name a file in a directory that you may write to",
             };
             Failure::new(Exit::Error, format!("exporting to {}", path.display()), error, next)
@@ -71,30 +83,100 @@ impl<'o> Target<'o> {
     pub(super) fn finish(self) -> Result<(), Failure> {
         match self {
             Self::Standard(output) => output.flush(),
-            Self::File(mut file) => file.finish().map_err(unwritten),
+            Self::File(mut file) => file.finish().map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => there_already(&file.path),
+                _ => unwritten(error),
+            }),
         }
     }
 }
 
+fn there_already(path: &Path) -> Failure {
+    let what = format!("exporting to {}", path.display());
+    Failure::new(Exit::Refused, what, "the file is there already", "overwrite it with --yes")
+}
+
 impl Unfinished {
-    fn open(path: &Path) -> io::Result<Self> {
+    fn open(path: &Path, overwrite: bool) -> io::Result<Self> {
         let mut name = OsString::from(path);
         name.push(".partial");
         let partial = PathBuf::from(name);
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&partial)?;
-        // Only who holds the lock may cut off what an export that was killed has left, not one that is under way.
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        file.set_len(0)?;
-        Ok(Self { path: path.to_path_buf(), partial, file, finished: false })
+        for _ in 0..TRIES {
+            if let Some(file) = claim(&partial)? {
+                return Ok(Self { path: path.to_path_buf(), partial, file, overwrite, finished: false });
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     fn finish(&mut self) -> io::Result<()> {
         self.file.sync_all()?;
-        std::fs::rename(&self.partial, &self.path)?;
+        if self.overwrite {
+            std::fs::rename(&self.partial, &self.path)?;
+        } else {
+            rename_to_free_name(&self.partial, &self.path)?;
+        }
         self.finished = true;
         let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
     }
+}
+
+/// Opens an unfinished file, locked and empty; `None` where its name stands for another one by then.
+fn claim(partial: &Path) -> io::Result<Option<File>> {
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).map_err(io::Error::other)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(PRIVATE.as_raw_mode()).custom_flags(flags);
+    let file = options.open(partial).map_err(|error| match rustix::io::Errno::from_io_error(&error) {
+        Some(rustix::io::Errno::LOOP) => foreign(),
+        _ => error,
+    })?;
+    let opened = file.metadata()?;
+    let own = opened.uid() == rustix::process::geteuid().as_raw();
+    if !opened.is_file() || !own || opened.nlink() > 1 {
+        return Err(foreign());
+    }
+    // Only who holds the lock may cut off what an export that was killed has left, not one that is under way.
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    // Who held it before may have finished: this would be the whole file under its own name.
+    if !is_named(&file, partial)? {
+        return Ok(None);
+    }
+    rustix::fs::fchmod(&file, PRIVATE)?;
+    file.set_len(0)?;
+    Ok(Some(file))
+}
+
+fn foreign() -> io::Error {
+    let why = "the unfinished file is none that an export has left: it is no plain file, somebody else's, or has \
+               another name, too";
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+/// Whether a file that is open stands at a name.
+fn is_named(file: &File, name: &Path) -> io::Result<bool> {
+    let opened = file.metadata()?;
+    match name.symlink_metadata() {
+        Ok(named) => Ok((named.dev(), named.ino()) == (opened.dev(), opened.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Renames a file unless something stands at its new name.
+fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // Not every file system can.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            renamed => return Ok(renamed?),
+        }
+    }
+    std::fs::hard_link(from, to)?;
+    std::fs::remove_file(from)
 }
 
 impl Drop for Unfinished {
@@ -132,7 +214,7 @@ mod tests {
     use super::*;
 
     fn open(path: &Path) -> io::Result<Unfinished> {
-        Unfinished::open(path)
+        Unfinished::open(path, false)
     }
 
     #[test]
@@ -157,5 +239,60 @@ mod tests {
         drop(file);
         assert_eq!(names(), ["x.csv"]);
         assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+    }
+    #[test]
+    fn nobody_else_reads_along_or_leads_an_export_elsewhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, partial) = (directory.path().join("x.csv"), directory.path().join("x.csv.partial"));
+        let mode = |path: &Path| path.metadata().unwrap().mode() & 0o777;
+        std::fs::write(&partial, "left behind").unwrap();
+        std::fs::set_permissions(&partial, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        let mut file = open(&path).unwrap();
+        assert_eq!(mode(&partial), 0o600, "also what was there before");
+        file.finish().unwrap();
+        assert_eq!(mode(&path), 0o600);
+        std::fs::remove_file(&path).unwrap();
+
+        let precious = directory.path().join("precious");
+        std::fs::write(&precious, "kept").unwrap();
+        std::os::unix::fs::symlink(&precious, &partial).unwrap();
+        assert_eq!(open(&path).err().map(|error| error.kind()), Some(io::ErrorKind::InvalidInput));
+        std::fs::remove_file(&partial).unwrap();
+        std::fs::hard_link(&precious, &partial).unwrap();
+        assert_eq!(open(&path).err().map(|error| error.kind()), Some(io::ErrorKind::InvalidInput));
+        assert_eq!(std::fs::read(&precious).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn a_file_that_has_come_meanwhile_is_not_overwritten_by_accident() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.csv");
+        let mut file = open(&path).unwrap();
+        std::fs::write(&path, "somebody's").unwrap();
+        assert_eq!(file.finish().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        drop(file);
+        assert_eq!(std::fs::read(&path).unwrap(), b"somebody's");
+        assert!(!directory.path().join("x.csv.partial").exists());
+        let mut file = Unfinished::open(&path, true).unwrap();
+        file.finish().unwrap();
+        drop(file);
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
+    fn an_export_that_was_finished_meanwhile_is_not_cut_off() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, partial) = (directory.path().join("x.csv"), directory.path().join("x.csv.partial"));
+        let mut first = open(&path).unwrap();
+        first.file.write_all(b"whole").unwrap();
+        // Another export has opened the file, and waits to be let at it.
+        let waiting = || File::options().write(true).open(&partial).unwrap();
+        let second = waiting();
+        first.finish().unwrap();
+        drop(first);
+        assert!(!is_named(&second, &partial).unwrap(), "the name is free");
+        std::fs::write(&partial, "another one's").unwrap();
+        assert!(!is_named(&second, &partial).unwrap(), "the name is another file's");
+        assert!(is_named(&waiting(), &partial).unwrap());
     }
 }
