@@ -192,7 +192,7 @@ async fn print_document<P: Pages>(context: &Context, mut walk: Walk<P>) -> Resul
     while let Some(page) = walk.next().await? {
         for item in &page {
             let text = serde_json::to_string(item).map_err(unwritable)?;
-            output.raw(format!("{divider}{text}").as_bytes())?;
+            output.data(format!("{divider}{text}").as_bytes())?;
             divider = ",\n";
         }
     }

@@ -112,6 +112,12 @@ impl Output {
         (output, captured)
     }
 
+    /// The same as a terminal would show it; for tests.
+    #[cfg(test)]
+    pub(super) fn at_terminal(self) -> Self {
+        Self { terminal: true, ..self }
+    }
+
     /// The form that was asked for.
     pub(super) fn form(&self) -> Form {
         self.form
@@ -145,6 +151,21 @@ impl Output {
         if self.terminal { self.raw(b"\x1b[H\x1b[2J") } else { Ok(()) }
     }
 
+    /// Whether a terminal shows what is printed.
+    pub(super) fn is_at_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Prints data for programs, whole characters of it: as they are, but on a terminal without what it would obey.
+    pub(super) fn data(&self, bytes: &[u8]) -> Result<(), Failure> {
+        if !self.terminal {
+            return self.raw(bytes);
+        }
+        let lines = String::from_utf8_lossy(bytes);
+        let lines: Vec<String> = lines.split('\n').map(|line| escaped(line, as_json)).collect();
+        self.raw(lines.join("\n").as_bytes())
+    }
+
     /// Prints bytes as they are: for scripts that we made ourselves.
     pub(super) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut data = lock(&self.data);
@@ -160,7 +181,7 @@ impl Output {
         };
         let mut bytes = made.map_err(|error| Failure::new(Exit::Error, "writing JSON", error, ""))?;
         bytes.push(b'\n');
-        self.raw(&bytes)
+        self.data(&bytes)
     }
 
     /// Prints a table. On a terminal that is too narrow free text wraps within its column; ids, names and
@@ -351,12 +372,21 @@ fn state_colour(state: &str) -> Option<Color> {
 
 /// A text without characters that a terminal would obey.
 pub(super) fn printable(text: &str) -> String {
+    escaped(text, |c| c.escape_default().to_string())
+}
+
+/// A character as JSON writes it, so that a document that is shown stays one: all that is obeyed has four digits.
+fn as_json(c: char) -> String {
+    format!("\\u{:04x}", u32::from(c))
+}
+
+fn escaped(text: &str, escape: fn(char) -> String) -> String {
     let obeyed =
         |c: char| (c.is_control() && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if !text.contains(obeyed) {
         return text.to_owned();
     }
-    text.chars().map(|c| if obeyed(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+    text.chars().map(|c| if obeyed(c) { escape(c) } else { c.to_string() }).collect()
 }
 
 /// What was printed; for tests.
@@ -417,6 +447,22 @@ mod tests {
         output.table(rows).unwrap();
         assert!(!captured.data().contains('\u{1b}'), "{}", captured.data());
         assert!(captured.data().contains("DELIVERY ID"), "{}", captured.data());
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_in_data_and_files_get_it_as_it_is() {
+        let document = serde_json::json!({ "said": "\u{1b}[2J \u{9b}2J \u{202e}é\n" });
+        for form in [Form::Json, Form::Ndjson] {
+            let (output, exact) = Output::captured(form, Person::Absent);
+            output.document(&document).unwrap();
+            let (output, shown) = Output::captured(form, Person::Absent);
+            output.at_terminal().document(&document).unwrap();
+            assert!(exact.data().contains("\u{9b}2J \u{202e}é"), "{}", exact.data());
+            assert!(shown.data().contains("\\u009b2J \\u202eé"), "{}", shown.data());
+            for printed in [exact.data(), shown.data()] {
+                assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), document);
+            }
+        }
     }
 
     #[test]

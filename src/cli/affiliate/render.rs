@@ -115,8 +115,8 @@ fn reveal(context: &Context, explanation: &Explanation) -> Result<(), Failure> {
         let _ = writeln!(text, "{name}: {value}");
     }
     text.push('\n');
-    context.output.raw(text.as_bytes())?;
-    context.output.raw(body)
+    context.output.data(text.as_bytes())?;
+    context.output.data(body)
 }
 
 fn document(settings: &Settings, postback: &Postback, told: &Told, explanation: &Explanation) -> Value {

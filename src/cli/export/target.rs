@@ -71,7 +71,7 @@ impl<'o> Target<'o> {
     /// When the file cannot be shared.
     pub(super) fn writer(&self) -> Result<Box<dyn Write + Send + 'o>, Failure> {
         match self {
-            Self::Standard(output) => Ok(Box::new(Standard(output))),
+            Self::Standard(output) => Ok(Box::new(Standard { output, line: Vec::new() })),
             Self::File(file) => Ok(Box::new(BufWriter::new(file.file.try_clone().map_err(unwritten)?))),
         }
     }
@@ -189,15 +189,29 @@ impl Drop for Unfinished {
 }
 
 /// Standard output, by way of the one place that prints.
-struct Standard<'o>(&'o Output);
+struct Standard<'o> {
+    output: &'o Output,
+    /// The beginning of a line that a terminal is still to be shown: it is escaped by whole characters.
+    line: Vec<u8>,
+}
 
 impl Write for Standard<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.raw(bytes).map(|()| bytes.len()).map_err(io::Error::other)
+        if !self.output.is_at_terminal() {
+            return self.output.raw(bytes).map(|()| bytes.len()).map_err(io::Error::other);
+        }
+        self.line.extend_from_slice(bytes);
+        if let Some(end) = self.line.iter().rposition(|byte| *byte == b'\n') {
+            let rest = self.line.split_off(end + 1);
+            let lines = std::mem::replace(&mut self.line, rest);
+            self.output.data(&lines).map_err(io::Error::other)?;
+        }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush().map_err(io::Error::other)
+        self.output.data(&std::mem::take(&mut self.line)).map_err(io::Error::other)?;
+        self.output.flush().map_err(io::Error::other)
     }
 }
 
@@ -212,6 +226,22 @@ pub(super) fn unwritten(error: io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::output::{Form, Person};
+
+    #[test]
+    fn a_terminal_obeys_nothing_that_a_receiver_wrote() {
+        let rows = "id,said\n1,\"\u{1b}[2J\u{9b}2J\rü\"\n2,é";
+        let (piped, exact) = Output::captured(Form::People, Person::Absent);
+        let (shown, escaped) = Output::captured(Form::People, Person::Absent);
+        for output in [piped, shown.at_terminal()] {
+            let mut standard = Standard { output: &output, line: Vec::new() };
+            // By single bytes, so that characters are cut.
+            rows.bytes().for_each(|byte| standard.write_all(&[byte]).unwrap());
+            standard.flush().unwrap();
+        }
+        assert_eq!(exact.data(), rows);
+        assert_eq!(escaped.data(), "id,said\n1,\"\\u001b[2J\\u009b2J\\u000dü\"\n2,é");
+    }
 
     fn open(path: &Path) -> io::Result<Unfinished> {
         Unfinished::open(path, false)
