@@ -28,6 +28,8 @@ use crate::inspect::{self, By, DeliveryFilter, ExportKind, ExportPage, MarkView,
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("postbackd-next-cursor");
 /// How far the export has come, as the time of acceptance of an event that the caller may see.
 const REACHED: HeaderName = HeaderName::from_static("postbackd-reached");
+/// The time by the daemon's clock before it looked: a mark must not reach what happened later.
+const NOW: HeaderName = HeaderName::from_static("postbackd-now");
 
 /// What is exported.
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
@@ -102,7 +104,8 @@ pub(super) struct ExportQuery {
     params(("what" = inline(Exported), Path, description = "What is exported"), ExportQuery),
     responses((status = 200, description = "Rows", body = String, content_type = "application/x-ndjson", headers(
         ("Postbackd-Next-Cursor" = String, description = "Where the next page begins; absent at the end"),
-        ("Postbackd-Reached" = String, description = "How far the export has come, as a time of acceptance"),
+        ("Postbackd-Reached" = String, description = "How far the export has come, as the time of acceptance of an event that the caller may see"),
+        ("Postbackd-Now" = String, description = "The time by the daemon's clock before it looked; a mark is not to be later than 10 minutes before that of the first page"),
     )), Exporting))]
 pub(super) async fn page(
     Extract(state): Extract<State>,
@@ -134,13 +137,13 @@ pub(super) async fn page(
         until: query.until,
     };
     let (cursor, limit) = (query.cursor, size(query.limit, inspect::MAX_EXPORTED_ROWS));
-    let outbox = state.outbox;
+    let (outbox, asked_at) = (state.outbox, state.clock.now());
     let read = move || {
         let in_flight = |id| outbox.is_claimed(id);
         let sees = |affiliate: &str| identity.may_see(affiliate);
         let onlooker = Onlooker { in_flight: &in_flight, sees: &sees };
         let page = inspect::export_page(outbox.reader(), kind, &filter, cursor.as_deref(), limit, &onlooker)?;
-        written(kind, &page)
+        written(kind, &ExportPage { asked_at: Some(asked_at), ..page })
     };
     state.reads.run(read).await
 }
@@ -167,8 +170,8 @@ fn written(kind: ExportKind, page: &ExportPage) -> Result<Response, Problem> {
     let mut response = lines.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-    let reached = page.reached.map(|at| at.to_string());
-    for (name, value) in [(NEXT_CURSOR, &page.next_cursor), (REACHED, &reached)] {
+    let [reached, now] = [page.reached, page.asked_at].map(|at| at.map(|at| at.to_string()));
+    for (name, value) in [(NEXT_CURSOR, &page.next_cursor), (REACHED, &reached), (NOW, &now)] {
         headers.extend(value.as_ref().and_then(|value| Some((name, HeaderValue::from_str(value).ok()?))));
     }
     Ok(response)

@@ -12,6 +12,7 @@ mod wire;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::context::Context;
@@ -22,7 +23,7 @@ use super::source::Source;
 use super::time::shown;
 use crate::domain::export_mark::{self, ExportMark, MarkRequest, SETTLING};
 use crate::domain::id::ConsumerName;
-use crate::inspect::{By, Column, DeliveryFilter, ExportKind, MarkView, check_export, columns};
+use crate::inspect::{By, Column, DeliveryFilter, ExportKind, ExportPage, MarkView, check_export, columns};
 use crate::ops::clock::{Clock, SystemClock};
 
 use format::{Format, RowWriter};
@@ -151,6 +152,9 @@ async fn run(context: &Context, kind: ExportKind, args: ExportArgs, marking: Opt
     }
     let mut filter = args.filter.filter(&[])?;
     let format = args.format.unwrap_or_else(|| Format::of(&args.out));
+    if format == Format::Parquet && target::is_standard(&args.out) && context.output.is_at_terminal() {
+        return Err(usage("--format parquet", "is nothing that a terminal can show", "add --out FILE"));
+    }
     if args.spreadsheet && format != Format::Csv {
         return Err(usage("--spreadsheet", "is for CSV", "add --format csv, or leave it out"));
     }
@@ -160,15 +164,17 @@ async fn run(context: &Context, kind: ExportKind, args: ExportArgs, marking: Opt
         check_markable(kind, &filter, &args, marking)?;
     }
     let source = Source::open(context).await?;
-    let mark = match marking {
+    let wanted = match marking {
         Some(marking) => Some(prepare_mark(&source, &mut filter, marking).await?),
         None => None,
     };
     say_what_may_be_missing(context, &filter);
 
     let target = Target::open(&context.output, &args.out, args.yes)?;
+    let first = source.export(kind, &filter, None).await?;
+    let mark = wanted.map(|wanted| wanted.markable(first.asked_at)).transpose()?;
     let writer = format::writer(format, &chosen.columns, target.writer()?, args.spreadsheet)?;
-    let rows = copy(context, &source, (kind, &filter), &chosen, writer).await?;
+    let rows = copy(context, &source, (kind, &filter), first, &chosen, writer).await?;
     target.finish()?;
     if let Some(request) = mark {
         return set_mark(context, &source, MarkRequest { rows, ..request }).await;
@@ -179,28 +185,28 @@ async fn run(context: &Context, kind: ExportKind, args: ExportArgs, marking: Opt
     Ok(Exit::Ok)
 }
 
-/// Copies all pages; returns how many rows there were.
+/// Copies all pages, of which the first is there; returns how many rows there were.
 async fn copy(
     context: &Context,
     source: &Source,
     (kind, filter): (ExportKind, &DeliveryFilter),
+    mut page: ExportPage,
     chosen: &Chosen,
     mut writer: Box<dyn RowWriter + '_>,
 ) -> Result<u64, Failure> {
-    let (mut cursor, mut rows) = (None::<String>, 0);
+    let mut rows = 0;
     let mut progress = Progress::new(&context.output, filter);
     loop {
-        let page = source.export(kind, filter, cursor.as_deref()).await?;
         for row in page.rows {
             writer.write(chosen.pick(row)).map_err(target::unwritten)?;
             rows += 1;
         }
         progress.came_to(page.reached, rows);
-        cursor = page.next_cursor;
-        if cursor.is_none() {
+        let Some(cursor) = page.next_cursor else {
             writer.finish().map_err(target::unwritten)?;
             return Ok(rows);
-        }
+        };
+        page = source.export(kind, filter, Some(&cursor)).await?;
     }
 }
 
@@ -262,33 +268,65 @@ fn check_markable(
     Err(usage(&format!("--mark {}", marking.consumer), wrong, "postbackd export deliveries --help"))
 }
 
-/// Finds out where the consumer's last export ended, and whether the mark would be taken.
+/// A mark that is wanted, beside those that are there.
+struct Wanted {
+    request: MarkRequest,
+    last: Option<ExportMark>,
+    consumers: usize,
+}
+
+/// Finds out where the consumer's last export ended.
 async fn prepare_mark(
     source: &Source,
     filter: &mut DeliveryFilter,
     Marking { consumer, force }: Marking,
-) -> Result<MarkRequest, Failure> {
+) -> Result<Wanted, Failure> {
     let what = format!("--mark {consumer}");
     if matches!(source, Source::Store(_)) {
         let why = "the daemon is down, and only it writes to the store";
         return Err(Failure::new(Exit::Unreachable, what, why, "start the daemon, or export without --mark"));
     }
     let marks = source.export_marks().await?;
-    let last = marks.iter().find(|view| view.consumer == consumer).map(|view| &view.mark);
+    let consumers = marks.len();
+    let last = marks.into_iter().find(|view| view.consumer == consumer).map(|view| view.mark);
     if filter.since.is_none() && !force {
-        filter.since = last.map(|mark| mark.until);
+        filter.since = last.as_ref().map(|mark| mark.until);
     }
-    let (Some(until), now) = (filter.until, SystemClock.now()) else {
+    let Some(until) = filter.until else {
         return Err(usage(&what, "needs to know how far it reaches", "add --until TIME"));
     };
     let until = crate::domain::timestamp::to_micros(until);
     let request = MarkRequest { consumer, since: filter.since, until, rows: 0, by: String::new(), force };
-    // The daemon decides; this spares an export that would come to nothing.
-    export_mark::set(request.clone(), last, marks.len(), now).map_err(|refused| {
-        Failure::new(Exit::Refused, what, refused, "postbackd export marks tells how far each consumer has come")
-    })?;
-    Ok(request)
+    let wanted = Wanted { request, last, consumers };
+    // Where it begins can be judged already; that it is over only by the daemon's clock.
+    wanted.check(Timestamp::MAX)?;
+    Ok(wanted)
 }
+
+impl Wanted {
+    /// The mark, where it covers nothing that could still happen when the export began, by the daemon's clock: it
+    /// decides when the mark is set, but an export that took long would then cover what it never saw.
+    fn markable(self, asked_at: Option<Timestamp>) -> Result<MarkRequest, Failure> {
+        let Some(asked_at) = asked_at else {
+            let why = "the daemon does not tell its time, so that nobody knows what the export may have missed";
+            return Err(Failure::new(Exit::Refused, self.what(), why, "use the daemon's version of this program"));
+        };
+        self.check(asked_at)?;
+        Ok(self.request)
+    }
+}
+
+    fn check(&self, now: Timestamp) -> Result<(), Failure> {
+        let mark = export_mark::set(self.request.clone(), self.last.as_ref(), self.consumers, now);
+        mark.map(drop).map_err(|refused| {
+            let next = "postbackd export marks tells how far each consumer has come";
+            Failure::new(Exit::Refused, self.what(), refused, next)
+        })
+    }
+
+    fn what(&self) -> String {
+        format!("--mark {}", self.request.consumer)
+    }
 
 async fn set_mark(context: &Context, source: &Source, request: MarkRequest) -> Ended {
     let Source::Daemon(client) = source else { return Ok(Exit::Ok) };
@@ -307,7 +345,7 @@ async fn set_mark(context: &Context, source: &Source, request: MarkRequest) -> E
 
 /// A period whose end is not well past may still get rows.
 fn say_what_may_be_missing(context: &Context, filter: &DeliveryFilter) {
-    let settled = SystemClock.now().checked_sub(SETTLING).unwrap_or(jiff::Timestamp::MIN);
+    let settled = SystemClock.now().checked_sub(SETTLING).unwrap_or(Timestamp::MIN);
     if filter.until.is_some_and(|until| until > settled) {
         context
             .output

@@ -14,6 +14,8 @@ use crate::inspect::{By, Cell, Column, DeliveryFilter, ExportKind, ExportPage, c
 const NEXT_CURSOR: &str = "postbackd-next-cursor";
 /// How far the export has come.
 const REACHED: &str = "postbackd-reached";
+/// The time by the daemon's clock.
+const NOW: &str = "postbackd-now";
 /// How often a daemon that is busy is asked again for a page.
 const TRIES: u32 = 10;
 /// Longest wait before it is asked again.
@@ -62,8 +64,8 @@ fn page(client: &Client, kind: ExportKind, answer: &Answer) -> Result<ExportPage
     let columns = columns(kind);
     let lines = answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let rows = lines.map(|line| row(&columns, line)).collect::<Result<_, _>>().map_err(|why| client.nonsense(&why))?;
-    let reached = text(&answer.headers, REACHED).and_then(|at| at.parse().ok());
-    Ok(ExportPage { rows, next_cursor: text(&answer.headers, NEXT_CURSOR), reached })
+    let [reached, asked_at] = [REACHED, NOW].map(|name| text(&answer.headers, name).and_then(|at| at.parse().ok()));
+    Ok(ExportPage { rows, next_cursor: text(&answer.headers, NEXT_CURSOR), reached, asked_at })
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {

@@ -79,6 +79,8 @@ pub struct ExportPage {
     /// How far the walk has come, as the time of acceptance of the last event of which the onlooker may know; absent
     /// where there was none.
     pub reached: Option<Timestamp>,
+    /// The time by the daemon's clock before it looked; absent where none was asked.
+    pub asked_at: Option<Timestamp>,
 }
 
 /// A page of what meets a filter. Its `since` and `until` mean the time that the kind is exported by; for attempts,
@@ -104,7 +106,7 @@ pub fn export_page(
         onlooker,
         limit: limit.clamp(1, MAX_ROWS),
         after: after.unwrap_or_else(|| start(kind, filter)),
-        page: ExportPage { rows: Vec::new(), next_cursor: None, reached: None },
+        page: ExportPage { rows: Vec::new(), next_cursor: None, reached: None, asked_at: None },
         looks: 0,
         bytes: 0,
         seen: None,
