@@ -25,7 +25,7 @@ use super::problem::{Kind, Problem};
 use super::query::Asked;
 use super::server::State;
 use crate::config::{Scope, Settings};
-use crate::dispatch::{AttemptFilter, Begin, Feed, Heard, KEPT, Listener, SeenAttempt};
+use crate::dispatch::{AttemptFilter, Begin, Feed, Heard, KEPT, KEPT_OWN, Listener, SeenAttempt};
 use crate::domain::delivery::StateKind;
 use crate::domain::id::{AffiliateId, ClickId, EventType, PostbackName, TransactionId};
 use crate::domain::outcome::Outcome;
@@ -36,8 +36,9 @@ const MAX_STREAMS: usize = 32;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Seconds after which who found all places taken is told to come back.
 const RETRY_AFTER: u64 = 10;
-/// Attempts that go by unsaid before the listener's place is said alone: else it would be forgotten here while he waits.
-const UNSAID: usize = KEPT / 4;
+/// Of the attempts that are kept for a listener, one part of so many may go by unsaid before his place is said alone:
+/// else it would be forgotten here while he waits.
+const UNSAID: usize = 4;
 
 /// The feed of attempts with the places for those who listen. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -135,7 +136,7 @@ pub(super) async fn attempts(
     };
     let last = query.last.filter(|_| resumed.is_none());
     let last = last.map_or(KEPT, |last| usize::try_from(last).unwrap_or(usize::MAX));
-    let mut listener = state.streams.feed.listen(from);
+    let mut listener = state.streams.feed.listen(from, identity.affiliates.as_ref());
     let wanted = Wanted { filter: query.into(), identity };
     listener.keep_last(last, |attempt| wanted.is_met(attempt));
     if let Some(Extension(endless)) = endless {
@@ -161,7 +162,16 @@ struct Wanted {
 
 impl Wanted {
     fn is_met(&self, attempt: &SeenAttempt) -> bool {
-        self.identity.may_see(&attempt.affiliate) && self.filter.matches(attempt)
+        self.is_seen(attempt) && self.filter.matches(attempt)
+    }
+
+    fn is_seen(&self, attempt: &SeenAttempt) -> bool {
+        self.identity.may_see(&attempt.affiliate)
+    }
+
+    /// Attempts of those that he may see that can go by unsaid.
+    fn unsaid(&self) -> usize {
+        (if self.may_count() { KEPT } else { KEPT_OWN }) / UNSAID
     }
 
     /// How many attempts there are is not for those who may see some of them only.
@@ -189,7 +199,7 @@ impl From<StreamQuery> for AttemptFilter {
 struct Stream {
     listener: Listener,
     wanted: Wanted,
-    /// Attempts that went by unsaid.
+    /// Attempts that the listener may see and that went by unsaid.
     unsaid: usize,
     /// Whether the listener's place was said behind all that was kept.
     caught_up: bool,
@@ -221,11 +231,13 @@ impl Stream {
                 Heard::Attempt(told) if self.wanted.is_met(&told.attempt) => {
                     self.unsaid = 0;
                     let event = Event::default().id(told.place.to_string()).event("attempt");
+                // What others are told says nothing, not even by when a place is said.
+                Heard::Attempt(told) if !self.wanted.is_seen(&told.attempt) => {}
                     return event.json_data(&told.attempt).ok();
                 }
                 Heard::Attempt(told) => {
                     self.unsaid += 1;
-                    if self.unsaid >= UNSAID && self.wanted.may_count() {
+                    if self.unsaid >= self.wanted.unsaid() {
                         self.unsaid = 0;
                         return Some(Event::default().id(told.place.to_string()));
                     }

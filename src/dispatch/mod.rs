@@ -20,7 +20,7 @@ pub use breaker::Breaker;
 pub use bulk::{BulkError, BulkOrders, BulkRequest, BulkView, MAX_DELIVERIES, Named};
 pub use dispatcher::{AffiliateStatus, Dispatch, Parts, Routing, start};
 pub use errand::Errand;
-pub use feed::{Begin, Feed, Heard, KEPT, Listener, Told};
+pub use feed::{Begin, Feed, Heard, KEPT, KEPT_OWN, Listener, Told};
 pub use intake::{Answer, Intake, IntakeRules, Producer, planned};
 pub use rehearsal::{Rehearsal, rehearse};
 pub use scheduler::{Ended, Route, Scheduler, Step};
