@@ -14,6 +14,7 @@ mod metrics;
 mod openapi;
 mod operate;
 mod orders;
+mod places;
 mod problem;
 mod query;
 mod read;

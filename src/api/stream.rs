@@ -14,13 +14,14 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 
 use super::auth::Identity;
 use super::listen::Endless;
 use super::openapi::Streaming;
+use super::places::{Place, Places};
 use super::problem::{Kind, Problem};
 use super::query::Asked;
 use super::server::State;
@@ -30,8 +31,6 @@ use crate::domain::delivery::StateKind;
 use crate::domain::id::{AffiliateId, ClickId, EventType, PostbackName, TransactionId};
 use crate::domain::outcome::Outcome;
 
-/// Streams at once.
-const MAX_STREAMS: usize = 32;
 /// How often a stream on which nothing happens says that it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Seconds after which who found all places taken is told to come back.
@@ -44,20 +43,19 @@ const UNSAID: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Streams {
     feed: Arc<Feed>,
-    places: Arc<Semaphore>,
+    places: Places,
     stop: CancellationToken,
 }
 
 impl Streams {
     /// Streams of a feed, until they are told to stop.
     pub fn new(feed: Arc<Feed>, stop: CancellationToken) -> Self {
-        Self { feed, places: Arc::new(Semaphore::new(MAX_STREAMS)), stop }
+        Self { feed, places: Places::default(), stop }
     }
 
-    fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
-            let detail = format!("{MAX_STREAMS} streams of attempts are open, as many as may be; end one of them");
-            Problem::new(Kind::TooManyStreams, detail).after(RETRY_AFTER)
+    fn place(&self, identity: &Identity) -> Result<Place, Problem> {
+        self.places.take(identity).map_err(|taken| {
+            Problem::new(Kind::TooManyStreams, format!("{:?} {taken}", identity.name)).after(RETRY_AFTER)
         })
     }
 }
@@ -127,7 +125,7 @@ pub(super) async fn attempts(
     if let Some(affiliate) = &query.affiliate {
         identity.require_affiliate(affiliate)?;
     }
-    let place = state.streams.place()?;
+    let place = state.streams.place(&identity)?;
     let resumed = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let from = match (resumed, query.last) {
         (Some(place), _) => Begin::Behind(place),
@@ -205,7 +203,7 @@ struct Stream {
     caught_up: bool,
     stop: CancellationToken,
     settings: watch::Receiver<Arc<Settings>>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Stream {
@@ -231,10 +229,10 @@ impl Stream {
                 Heard::Attempt(told) if self.wanted.is_met(&told.attempt) => {
                     self.unsaid = 0;
                     let event = Event::default().id(told.place.to_string()).event("attempt");
-                // What others are told says nothing, not even by when a place is said.
-                Heard::Attempt(told) if !self.wanted.is_seen(&told.attempt) => {}
                     return event.json_data(&told.attempt).ok();
                 }
+                // What others are told says nothing, not even by when a place is said.
+                Heard::Attempt(told) if !self.wanted.is_seen(&told.attempt) => {}
                 Heard::Attempt(told) => {
                     self.unsaid += 1;
                     if self.unsaid >= self.wanted.unsaid() {

@@ -142,15 +142,17 @@ async fn a_stream_is_for_who_may_read_and_tells_of_his_affiliates_only() {
 }
 
 #[tokio::test]
-async fn only_so_many_listen_at_once() {
+async fn nobody_takes_all_the_places_of_those_who_listen() {
     let world = world().await;
     let mut open = Vec::new();
-    for _ in 0..32 {
-        open.push(Listening::to(&world, TOKEN, "", None).await);
+    for (token, most) in [(NARROWED_TOKEN, 4), (TOKEN, 8)] {
+        for _ in 0..most {
+            open.push(Listening::to(&world, token, "", None).await);
+        }
+        let refused = world.daemon.get_as(token, STREAM).await;
+        assert_eq!((refused.status, &refused.body["type"]), (503, &"urn:postbackd:problem:too-many-streams".into()));
+        assert!(refused.headers.contains_key("retry-after"));
     }
-    let refused = world.daemon.get(STREAM).await;
-    assert_eq!((refused.status, &refused.body["type"]), (503, &"urn:postbackd:problem:too-many-streams".into()));
-    assert!(refused.headers.contains_key("retry-after"));
     open.clear();
     // A place is free again as soon as the daemon has seen that its listener has gone.
     let started = Instant::now();
