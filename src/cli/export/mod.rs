@@ -61,6 +61,7 @@ pub(super) enum ExportCommand {
 #[derive(Debug, Clone, Args)]
 #[command(mut_arg("since", |arg| arg.help("From this time on: 30d (ago), 2026-10-01 (midnight UTC) or 2026-10-01T00:00:00+02:00")))]
 #[command(mut_arg("until", |arg| arg.help("Before this time")))]
+#[command(mut_arg("changed_since", |arg| arg.help("Deliveries that came to their present state from then on")))]
 #[command(mut_arg("outcome", |arg| arg.help("What the attempt, or a delivery's last attempt, came to")))]
 #[command(mut_arg("http_status", |arg| arg.help("The status of the attempt's response, or of a delivery's last one")))]
 pub(super) struct ExportArgs {
@@ -314,7 +315,6 @@ impl Wanted {
         self.check(asked_at)?;
         Ok(self.request)
     }
-}
 
     fn check(&self, now: Timestamp) -> Result<(), Failure> {
         let mark = export_mark::set(self.request.clone(), self.last.as_ref(), self.consumers, now);
@@ -327,6 +327,7 @@ impl Wanted {
     fn what(&self) -> String {
         format!("--mark {}", self.request.consumer)
     }
+}
 
 async fn set_mark(context: &Context, source: &Source, request: MarkRequest) -> Ended {
     let Source::Daemon(client) = source else { return Ok(Exit::Ok) };
