@@ -8,9 +8,10 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::auth::Identity;
+use super::filter::filter_query;
 use super::openapi::{Exporting, Knowing, Marking};
 use super::operate::{Given, body};
 use super::problem::{Kind, Problem};
@@ -18,11 +19,9 @@ use super::query::{Asked, Named};
 use super::read::size;
 use super::server::State;
 use crate::config::Scope;
-use crate::domain::delivery::StateKind;
 use crate::domain::export_mark::{MarkRefused, MarkRequest};
-use crate::domain::id::{AffiliateId, ClickId, ConsumerName, EventType, PostbackName, TransactionId};
-use crate::domain::outcome::Outcome;
-use crate::inspect::{self, By, DeliveryFilter, ExportKind, ExportPage, MarkView, Onlooker, Page};
+use crate::domain::id::ConsumerName;
+use crate::inspect::{self, By, ExportKind, ExportPage, MarkView, Onlooker, Page};
 
 /// Where the next page begins; absent at the end of the export.
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("postbackd-next-cursor");
@@ -43,57 +42,25 @@ pub(super) enum Exported {
     Attempts,
 }
 
-/// The query of an export: a filter beside what pages it.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ExportQuery {
-    /// The affiliate that is told.
-    #[param(value_type = Option<AffiliateId>, nullable = false)]
-    affiliate: Option<String>,
-    /// Its postback.
-    #[param(value_type = Option<PostbackName>, nullable = false)]
-    postback: Option<String>,
-    /// The event's type.
-    #[serde(rename = "type")]
-    #[param(value_type = Option<EventType>, nullable = false)]
-    kind: Option<String>,
-    /// The delivery's state.
-    #[param(value_type = Option<StateKind>, nullable = false)]
-    state: Option<String>,
-    /// The reason that stands with the state, such as `exhausted`.
-    #[param(nullable = false)]
-    reason: Option<String>,
-    /// What the last attempt came to.
-    #[param(value_type = Option<Outcome>, nullable = false)]
-    outcome: Option<String>,
-    /// The status code of the last attempt's response.
-    #[param(nullable = false, maximum = 65535)]
-    http_status: Option<u16>,
-    /// The event's transaction.
-    #[param(value_type = Option<TransactionId>, nullable = false)]
-    transaction: Option<String>,
-    /// The event's click.
-    #[param(value_type = Option<ClickId>, nullable = false)]
-    click: Option<String>,
-    /// Text in the last attempt's response or error, however it is written in capitals.
-    #[param(nullable = false, min_length = 1, max_length = 200)]
-    text: Option<String>,
-    /// Rows whose time is at or after this one.
-    #[param(nullable = false, example = "2026-11-20T10:00:00Z")]
-    since: Option<Timestamp>,
-    /// Rows whose time is before this one.
-    #[param(nullable = false, example = "2026-11-21T10:00:00Z")]
-    until: Option<Timestamp>,
-    /// Which time of deliveries is meant; not for events and attempts.
-    #[param(inline, nullable = false)]
-    by: Option<By>,
-    /// Where the page begins: `next_cursor` of the one before.
-    #[param(nullable = false)]
-    cursor: Option<String>,
-    /// Most items of the page; 1,000 where nothing is said, and never more than 1,000.
-    #[param(value_type = Option<u32>, nullable = false, minimum = 1, maximum = 4_294_967_295_u32, format = "uint32")]
-    limit: Option<NonZeroU32>,
+filter_query! {
+    /// The query of an export: a filter beside what pages it.
+    pub(super) struct ExportQuery {
+        /// Rows whose time is at or after this one.
+        #[param(nullable = false, example = "2026-11-20T10:00:00Z")]
+        since: Option<Timestamp>,
+        /// Rows whose time is before this one.
+        #[param(nullable = false, example = "2026-11-21T10:00:00Z")]
+        until: Option<Timestamp>,
+        /// Which time of deliveries is meant; not for events and attempts.
+        #[param(inline, nullable = false)]
+        by: Option<By>,
+        /// Where the page begins: `next_cursor` of the one before.
+        #[param(nullable = false)]
+        cursor: Option<String>,
+        /// Most items of the page; 1,000 where nothing is said, and never more than 1,000.
+        #[param(value_type = Option<u32>, nullable = false, minimum = 1, maximum = 4_294_967_295_u32, format = "uint32")]
+        limit: Option<NonZeroU32>,
+    }
 }
 
 /// A page of an export: a JSON object a line, the oldest first
@@ -121,22 +88,8 @@ pub(super) async fn page(
         None if query.transaction.is_none() && query.click.is_none() => identity.require_all_affiliates()?,
         None => {}
     }
-    let filter = DeliveryFilter {
-        ids: Vec::new(),
-        affiliate: query.affiliate,
-        postback: query.postback,
-        kind: query.kind,
-        state: query.state,
-        reason: query.reason,
-        outcome: query.outcome,
-        http_status: query.http_status,
-        transaction: query.transaction,
-        click: query.click,
-        text: query.text,
-        since: query.since,
-        until: query.until,
-    };
-    let (cursor, limit) = (query.cursor, size(query.limit, inspect::MAX_EXPORTED_ROWS));
+    let (cursor, limit) = (query.cursor.clone(), size(query.limit, inspect::MAX_EXPORTED_ROWS));
+    let filter = query.filter();
     let (outbox, asked_at) = (state.outbox, state.clock.now());
     let read = move || {
         let in_flight = |id| outbox.is_claimed(id);

@@ -8,6 +8,7 @@ mod auth;
 mod body;
 mod document;
 mod export;
+mod filter;
 mod ingest;
 mod listen;
 mod log;

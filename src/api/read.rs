@@ -10,76 +10,43 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Identity;
+use super::filter::filter_query;
 use super::openapi::{Everybody, Listing, Looking, Readiness, Standing};
 use super::problem::Problem;
 use super::query::{Asked, Named};
 use super::server::State;
 use crate::config::Scope;
-use crate::domain::delivery::StateKind;
 use crate::domain::event::Event;
-use crate::domain::id::{AffiliateId, ClickId, DeliveryId, EventId, EventType, PostbackName, TransactionId};
-use crate::domain::outcome::Outcome;
+use crate::domain::id::{AffiliateId, ClickId, DeliveryId, EventId, EventType, TransactionId};
 use crate::inspect::{
-    self, AffiliateView, DeliveryDetail, DeliveryFilter, DeliverySummary, Direction, LatelyStats, Onlooker, Page,
-    Stats, UnroutedEvent, UnroutedFilter,
+    self, AffiliateView, DeliveryDetail, DeliverySummary, Direction, LatelyStats, Onlooker, Page, Stats, UnroutedEvent,
+    UnroutedFilter,
 };
 use crate::ops::metrics::Lately;
 
 /// Deliveries of a page where nobody says how many.
 const PAGE: usize = 50;
 
-/// A list's query: the filter beside what pages it.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ListQuery {
-    /// The affiliate that is told.
-    #[param(value_type = Option<AffiliateId>, nullable = false)]
-    affiliate: Option<String>,
-    /// Its postback.
-    #[param(value_type = Option<PostbackName>, nullable = false)]
-    postback: Option<String>,
-    /// The event's type.
-    #[serde(rename = "type")]
-    #[param(value_type = Option<EventType>, nullable = false)]
-    kind: Option<String>,
-    /// The delivery's state.
-    #[param(value_type = Option<StateKind>, nullable = false)]
-    state: Option<String>,
-    /// The reason that stands with the state, such as `exhausted`.
-    #[param(nullable = false)]
-    reason: Option<String>,
-    /// What the last attempt came to.
-    #[param(value_type = Option<Outcome>, nullable = false)]
-    outcome: Option<String>,
-    /// The status code of the last attempt's response.
-    #[param(nullable = false, maximum = 65535)]
-    http_status: Option<u16>,
-    /// Text in the last attempt's response or error, however it is written in capitals.
-    #[param(nullable = false, min_length = 1, max_length = 200)]
-    text: Option<String>,
-    /// The event's transaction.
-    #[param(value_type = Option<TransactionId>, nullable = false)]
-    transaction: Option<String>,
-    /// The event's click.
-    #[param(value_type = Option<ClickId>, nullable = false)]
-    click: Option<String>,
-    /// Events accepted at or after this time.
-    #[param(nullable = false, example = "2026-11-20T10:00:00Z")]
-    since: Option<Timestamp>,
-    /// Events accepted before this time.
-    #[param(nullable = false, example = "2026-11-21T10:00:00Z")]
-    until: Option<Timestamp>,
-    /// In which direction the list goes.
-    #[serde(default)]
-    #[param(inline, required = false)]
-    direction: Direction,
-    /// Where the page begins: `next_cursor` of the one before.
-    #[param(nullable = false)]
-    cursor: Option<String>,
-    /// Most items of the page; 50 where nothing is said, and never more than 1,000.
-    #[param(value_type = Option<u32>, nullable = false, minimum = 1, maximum = 4_294_967_295_u32, format = "uint32")]
-    limit: Option<NonZeroU32>,
+filter_query! {
+    /// A list's query: the filter beside what pages it.
+    pub(super) struct ListQuery {
+        /// Events accepted at or after this time.
+        #[param(nullable = false, example = "2026-11-20T10:00:00Z")]
+        since: Option<Timestamp>,
+        /// Events accepted before this time.
+        #[param(nullable = false, example = "2026-11-21T10:00:00Z")]
+        until: Option<Timestamp>,
+        /// In which direction the list goes.
+        #[serde(default)]
+        #[param(inline, required = false)]
+        direction: Direction,
+        /// Where the page begins: `next_cursor` of the one before.
+        #[param(nullable = false)]
+        cursor: Option<String>,
+        /// Most items of the page; 50 where nothing is said, and never more than 1,000.
+        #[param(value_type = Option<u32>, nullable = false, minimum = 1, maximum = 4_294_967_295_u32, format = "uint32")]
+        limit: Option<NonZeroU32>,
+    }
 }
 
 /// The query of a list of unrouted events.
@@ -160,22 +127,8 @@ pub(super) async fn deliveries(
     if let Some(affiliate) = &query.affiliate {
         identity.require_affiliate(affiliate)?;
     }
-    let ListQuery { direction, cursor, limit, .. } = query;
-    let filter = DeliveryFilter {
-        ids: Vec::new(),
-        affiliate: query.affiliate,
-        postback: query.postback,
-        kind: query.kind,
-        state: query.state,
-        reason: query.reason,
-        outcome: query.outcome,
-        http_status: query.http_status,
-        text: query.text,
-        transaction: query.transaction,
-        click: query.click,
-        since: query.since,
-        until: query.until,
-    };
+    let (direction, cursor, limit) = (query.direction, query.cursor.clone(), query.limit);
+    let filter = query.filter();
     let outbox = state.outbox;
     let read = move || {
         let in_flight = |id| outbox.is_claimed(id);

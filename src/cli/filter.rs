@@ -61,6 +61,14 @@ pub(super) struct FilterArgs {
     /// Events accepted before then
     #[arg(long, value_name = "TIME", value_parser = time::moment)]
     until: Option<Timestamp>,
+
+    /// Deliveries that came to their present state from then on (--since and --until mean the event's acceptance)
+    #[arg(long, value_name = "TIME", value_parser = time::moment)]
+    changed_since: Option<Timestamp>,
+
+    /// Deliveries that came to their present state before then
+    #[arg(long, value_name = "TIME", value_parser = time::moment)]
+    changed_until: Option<Timestamp>,
 }
 
 impl FilterArgs {
@@ -95,6 +103,8 @@ impl FilterArgs {
             click: self.click.clone(),
             since: self.since,
             until: self.until,
+            changed_since: self.changed_since,
+            changed_until: self.changed_until,
         };
         match filter.validate() {
             Ok(()) => Ok(filter),
@@ -131,6 +141,8 @@ pub(super) fn query(filter: &DeliveryFilter) -> Vec<(&'static str, String)> {
         ("click", filter.click.clone()),
         ("since", filter.since.map(|at| at.to_string())),
         ("until", filter.until.map(|at| at.to_string())),
+        ("changed_since", filter.changed_since.map(|at| at.to_string())),
+        ("changed_until", filter.changed_until.map(|at| at.to_string())),
     ];
     given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
@@ -162,6 +174,8 @@ mod tests {
             click: Some("f".into()),
             since: Some(Timestamp::UNIX_EPOCH),
             until: Some(Timestamp::UNIX_EPOCH),
+            changed_since: Some(Timestamp::UNIX_EPOCH),
+            changed_until: Some(Timestamp::MAX),
         };
         let asked: serde_json::Map<_, _> =
             query(&filter).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();

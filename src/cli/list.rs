@@ -21,6 +21,7 @@ const PAGE: usize = 1_000;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   postbackd list --affiliate acme --state dead --since 2h
+  postbackd list --state delivered --changed-since 10m
   postbackd list --text 'ip not allowed' --columns delivery_id,http_status,error
   postbackd list --state scheduled --sort due --watch
   postbackd list --since 24h --sort payout --desc --limit 20
@@ -33,7 +34,7 @@ pub(super) struct ListArgs {
     reach: ReachArgs,
 
     /// List events that are kept unrouted, instead of deliveries
-    #[arg(long, conflicts_with_all = ["postback", "state", "state_reason", "outcome", "http_status", "text", "columns", "sort"])]
+    #[arg(long, conflicts_with_all = ["postback", "state", "state_reason", "outcome", "http_status", "text", "changed_since", "changed_until", "columns", "sort"])]
     unrouted: bool,
 }
 

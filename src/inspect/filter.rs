@@ -67,6 +67,12 @@ pub struct DeliveryFilter {
     /// Events accepted before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// Deliveries that came to their present state at or after this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed_since: Option<Timestamp>,
+    /// Deliveries that came to their present state before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed_until: Option<Timestamp>,
 }
 
 /// In which direction a list goes.
@@ -225,6 +231,8 @@ impl Checked {
             && wanted.click.as_deref().is_none_or(|click| summary.click_id.as_deref() == Some(click))
             && wanted.since.is_none_or(|since| summary.accepted_at >= since)
             && wanted.until.is_none_or(|until| summary.accepted_at < until)
+            && wanted.changed_since.is_none_or(|since| summary.changed_at >= since)
+            && wanted.changed_until.is_none_or(|until| summary.changed_at < until)
             && self.text.as_deref().is_none_or(|text| says(view, text))
     }
 

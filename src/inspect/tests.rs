@@ -3,6 +3,8 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::*;
 use crate::domain::delivery::{Conclusion, DeadReason};
 use crate::domain::event::{Event, Status};
@@ -256,6 +258,34 @@ async fn a_text_is_looked_for_in_all_that_came_back() {
     assert_eq!(found("nowhere").unwrap(), [""; 0]);
     for wrong in [String::new(), "x".repeat(201)] {
         assert!(matches!(found(&wrong), Err(ListError::Filter(fault)) if fault.field == "text"));
+    }
+}
+
+#[tokio::test]
+async fn deliveries_are_found_by_when_they_changed() {
+    let store = store();
+    let before = store.accept("acme", "waits", &["a"]).await.1[0];
+    let changed = |id: DeliveryId| store.outbox.reader().delivery(id).unwrap().unwrap().changed_at;
+    let early = changed(before);
+    // It dies at the time of the fixtures, which is none of the events' acceptance.
+    let died = store.dead("acme", "died", "a").await;
+    let late = changed(died);
+    assert_ne!(early, late);
+    let found = |since: Option<Timestamp>, until: Option<Timestamp>| {
+        let filter = DeliveryFilter { changed_since: since, changed_until: until, ..DeliveryFilter::default() };
+        let listed: Vec<_> = ids(&store.page(&filter, None, 9));
+        let mut named: Vec<_> =
+            matching(store.outbox.reader(), &filter, |_| true, 9).unwrap().iter().map(ToString::to_string).collect();
+        named.reverse();
+        assert_eq!(listed, named, "bulk orders mean the same");
+        listed
+    };
+    let just_behind = |at: Timestamp| at + std::time::Duration::from_micros(1);
+    let (before, died) = (before.to_string(), died.to_string());
+    assert_eq!(found(None, None), [died.clone(), before.clone()]);
+    for (id, at) in [(before, early), (died, late)] {
+        assert_eq!(found(Some(at), Some(just_behind(at))), [id], "the beginning is in it");
+        assert_eq!(found(Some(just_behind(at)), Some(just_behind(at))), [""; 0], "the end is not");
     }
 }
 

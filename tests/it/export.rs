@@ -175,6 +175,8 @@ async fn filters_scopes_and_pages_hold_over_http() {
     assert_eq!(exported(&["events", "--transaction", "dep-3"]), 2);
     assert_eq!(exported(&["deliveries", "--by", "accepted", "--since", "1h"]), 10);
     assert_eq!(exported(&["deliveries", "--until", "1h"]), 0);
+    assert_eq!(exported(&["deliveries", "--by", "accepted", "--changed-since", "1h", "--affiliate", "acme"]), 5);
+    assert_eq!(exported(&["attempts", "--changed-until", "1h"]), 0);
 
     let client = postbackd::transport::api_client().unwrap().build().unwrap();
     let mut rows = Vec::new();
@@ -186,6 +188,8 @@ async fn filters_scopes_and_pages_hold_over_http() {
             (answer.status().as_u16(), &answer.headers()["content-type"]),
             (200, &"application/x-ndjson".parse().unwrap())
         );
+        let now = answer.headers()["postbackd-now"].to_str().unwrap();
+        assert!(now.parse::<jiff::Timestamp>().is_ok(), "{now}");
         let next = answer.headers().get("postbackd-next-cursor").map(|next| next.to_str().unwrap().to_owned());
         rows.extend(lines(&answer.text().await.unwrap()));
         match next {
@@ -195,6 +199,13 @@ async fn filters_scopes_and_pages_hold_over_http() {
     }
     assert_eq!(rows.len(), 5);
     assert!(rows.iter().all(|row| row["affiliate"] == "acme"));
+    world.accept(ftd("beta", "beta-alone")).await;
+    for (transaction, is_told) in [("dep-3", true), ("beta-alone", false), ("unknown", false)] {
+        let url = world.daemon.url(&format!("/v1/export/events?transaction={transaction}"));
+        let answer = client.get(url).bearer_auth(NARROWED_TOKEN).send().await.unwrap();
+        let reached = answer.headers().contains_key("postbackd-reached");
+        assert_eq!((answer.status().as_u16(), reached), (200, is_told), "{transaction}");
+    }
     let refused = [
         ("/v1/export/deliveries", 403),
         ("/v1/export/deliveries?affiliate=beta", 403),

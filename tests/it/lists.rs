@@ -31,6 +31,10 @@ async fn deliveries_are_found_by_what_was_answered_and_listed_in_the_order_asked
     let world = world().await;
     assert_eq!(listed(&world, &["--text", "NO-SUCH-click", "--oldest"]), ["dep-1", "dep-3"]);
     assert_eq!(listed(&world, &["--text", "x-nowhere"]), [""; 0]);
+    assert_eq!(listed(&world, &["--changed-since", "1h", "--state", "delivered"]), ["dep-4"]);
+    assert_eq!(listed(&world, &["--changed-until", "1h"]), [""; 0]);
+    let none = world.daemon.command(&["dead", "replay", "--changed-until", "1h", "--dry-run", "--json"]);
+    assert!(!none.stdout.contains("dlv_") && none.stdout.contains('0'), "{}{}", none.stdout, none.stderr);
     assert_eq!(listed(&world, &["--sort", "payout"]), ["dep-4", "dep-1", "dep-2", "dep-3"]);
     assert_eq!(listed(&world, &["--sort", "payout", "--desc", "--limit", "2"]), ["dep-3", "dep-2"]);
     let dry = world.daemon.command(&["dead", "replay", "--text", "no-such-click", "--dry-run"]);

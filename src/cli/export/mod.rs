@@ -13,6 +13,7 @@ mod wire;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::context::Context;
@@ -62,6 +63,7 @@ pub(super) enum ExportCommand {
 #[derive(Debug, Clone, Args)]
 #[command(mut_arg("since", |arg| arg.help("From this time on: 30d (ago), 2026-10-01 (midnight UTC) or 2026-10-01T00:00:00+02:00")))]
 #[command(mut_arg("until", |arg| arg.help("Before this time")))]
+#[command(mut_arg("changed_since", |arg| arg.help("Deliveries that came to their present state from then on")))]
 #[command(mut_arg("outcome", |arg| arg.help("What the attempt, or a delivery's last attempt, came to")))]
 #[command(mut_arg("http_status", |arg| arg.help("The status of the attempt's response, or of a delivery's last one")))]
 pub(super) struct ExportArgs {
@@ -298,22 +300,34 @@ async fn prepare_mark(
     };
     let until = crate::domain::timestamp::to_micros(until);
     let request = MarkRequest { consumer, since: filter.since, until, rows: 0, by: String::new(), force };
-    Ok(Wanted { request, last, consumers })
+    let wanted = Wanted { request, last, consumers };
+    // Where it begins can be judged already; that it is over only by the daemon's clock.
+    wanted.check(Timestamp::MAX)?;
+    Ok(wanted)
 }
 
 impl Wanted {
     /// The mark, where it covers nothing that could still happen when the export began, by the daemon's clock: it
     /// decides when the mark is set, but an export that took long would then cover what it never saw.
-    fn markable(self, asked_at: Option<jiff::Timestamp>) -> Result<MarkRequest, Failure> {
-        let what = format!("--mark {}", self.request.consumer);
+    fn markable(self, asked_at: Option<Timestamp>) -> Result<MarkRequest, Failure> {
         let Some(asked_at) = asked_at else {
             let why = "the daemon does not tell its time, so that nobody knows what the export may have missed";
-            return Err(Failure::new(Exit::Refused, what, why, "use the daemon's version of this program"));
+            return Err(Failure::new(Exit::Refused, self.what(), why, "use the daemon's version of this program"));
         };
-        export_mark::set(self.request.clone(), self.last.as_ref(), self.consumers, asked_at).map_err(|refused| {
-            Failure::new(Exit::Refused, what, refused, "postbackd export marks tells how far each consumer has come")
-        })?;
+        self.check(asked_at)?;
         Ok(self.request)
+    }
+
+    fn check(&self, now: Timestamp) -> Result<(), Failure> {
+        let mark = export_mark::set(self.request.clone(), self.last.as_ref(), self.consumers, now);
+        mark.map(drop).map_err(|refused| {
+            let next = "postbackd export marks tells how far each consumer has come";
+            Failure::new(Exit::Refused, self.what(), refused, next)
+        })
+    }
+
+    fn what(&self) -> String {
+        format!("--mark {}", self.request.consumer)
     }
 }
 
@@ -334,7 +348,7 @@ async fn set_mark(context: &Context, source: &Source, request: MarkRequest) -> E
 
 /// A period whose end is not well past may still get rows.
 fn say_what_may_be_missing(context: &Context, filter: &DeliveryFilter) {
-    let settled = SystemClock.now().checked_sub(SETTLING).unwrap_or(jiff::Timestamp::MIN);
+    let settled = SystemClock.now().checked_sub(SETTLING).unwrap_or(Timestamp::MIN);
     if filter.until.is_some_and(|until| until > settled) {
         context
             .output

@@ -70,7 +70,7 @@ pub(super) struct TailArgs {
     #[arg(long, value_name = "ID")]
     click: Option<String>,
 
-    /// Begin with so many of the attempts made before, as far as the daemon still has them in memory (1000 in all)
+    /// Begin with so many of the attempts made before, as far as the daemon still has them in memory (1000 in all; 64 of each affiliate for a narrowed token)
     #[arg(long, value_name = "N", default_value_t = 10)]
     last: usize,
 }

@@ -160,12 +160,16 @@ fn conditions(kind: ExportKind, filter: &DeliveryFilter) -> Result<Checked, Inva
         ExportKind::Attempts => (standing.outcome, standing.http_status) = (None, None),
         ExportKind::Events => {
             let status = filter.http_status.map(|code| code.to_string());
+            let [since, until] = [filter.changed_since, filter.changed_until].map(|at| at.map(|at| at.to_string()));
             let given = [
                 ("postback", filter.postback.clone()),
                 ("state", filter.state.clone()),
                 ("reason", filter.reason.clone()),
                 ("outcome", filter.outcome.clone()),
                 ("http_status", status),
+                ("text", filter.text.clone()),
+                ("changed_since", since),
+                ("changed_until", until),
             ];
             if let Some((field, value)) = given.into_iter().find_map(|(field, value)| Some((field, value?))) {
                 return refuse(field, value, "is a condition on deliveries; events have none");

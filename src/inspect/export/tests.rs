@@ -260,6 +260,8 @@ async fn filters_narrow_and_those_that_mean_nothing_are_refused() {
     let wrong = [
         (DeliveryFilter { state: Some("dead".into()), ..filter() }, "state"),
         (DeliveryFilter { http_status: Some(400), ..filter() }, "http_status"),
+        (DeliveryFilter { text: Some("x".into()), ..filter() }, "text"),
+        (DeliveryFilter { changed_since: Some(now()), ..filter() }, "changed_since"),
         (DeliveryFilter { ids: vec!["dlv_0000000000000000".into()], ..filter() }, "delivery"),
         (period(Some(1), Some(0)), "since"),
     ];
