@@ -14,10 +14,6 @@ const NEXT_CURSOR: &str = "postbackd-next-cursor";
 const REACHED: &str = "postbackd-reached";
 /// The time by the daemon's clock.
 const NOW: &str = "postbackd-now";
-/// How often a daemon that is busy is asked again for a page.
-const TRIES: u32 = 10;
-/// Longest wait before it is asked again.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// A page of an export, as the daemon answers it.
 ///
