@@ -18,6 +18,7 @@ mod lease;
 mod lookup;
 mod memory;
 mod model;
+mod opening;
 mod read;
 pub mod retention;
 mod sled;

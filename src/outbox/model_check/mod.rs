@@ -20,7 +20,7 @@ use super::lease::Lease;
 use super::model::{AcceptRequest, Ingested, Order, OrderRequest, OutboxError, PlannedDelivery, Settlement};
 use super::read::{Reader, SharedMirror};
 use super::writer::Writer;
-use super::{MemoryEngine, handle};
+use super::{MemoryEngine, opening};
 use crate::domain::delivery::{Conclusion, DeadReason, DeliveredHow, HoldReason, State};
 use crate::domain::event::{Event, Status};
 use crate::domain::id::{DeliveryId, EventId, PostbackRef, TransactionId};
@@ -72,9 +72,9 @@ impl<'e> Store<'e> {
     fn open(engine: &'e std::sync::Arc<MemoryEngine>, now: Timestamp) -> Self {
         let mirror = SharedMirror::default();
         let claims = Claims::default();
-        *mirror.write().unwrap() = handle::load_mirror(&**engine).unwrap();
-        let last = handle::last_event(&**engine).unwrap();
-        handle::recover(&**engine, &mirror, &claims, now).unwrap();
+        *mirror.write().unwrap() = opening::load_mirror(&**engine).unwrap();
+        let last = opening::last_event(&**engine).unwrap();
+        opening::recover(&**engine, &mirror, &claims, now).unwrap();
         let writer = Writer::new(&**engine, mirror.clone(), claims.clone(), last);
         let reader = Reader::new(std::sync::Arc::clone(engine) as _, mirror);
         Self { engine, writer, reader, claims, leases: BTreeMap::new() }

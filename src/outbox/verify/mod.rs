@@ -4,24 +4,26 @@
 //! One walk in the order of keys. Memory is bounded by the number of postbacks and bulk orders; what is found is handed
 //! out as it is found. Changes nothing, and knows nothing of how anything could be mended.
 
+mod totals;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::bulk::{BulkRecord, BulkState};
-use super::codec;
-use super::engine::Engine;
-use super::keys;
-use super::model::{Counts, EventRecord, Flag, OutboxError, Pause, PostbackNo, Totals};
-use super::tally::{self, Stored, Tally};
-use super::view::{View, event_ids};
-use super::writer::index_keys;
 use crate::domain::delivery::{Delivery, StateKind};
 use crate::domain::export_mark::ExportMark;
 use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
 use crate::domain::record::HistoryEntry;
+use crate::outbox::bulk::{BulkRecord, BulkState};
+use crate::outbox::codec;
+use crate::outbox::engine::Engine;
+use crate::outbox::keys;
+use crate::outbox::model::{Counts, EventRecord, Flag, OutboxError, Pause, PostbackNo, Totals};
+use crate::outbox::tally::{self, Stored, Tally};
+use crate::outbox::view::{View, event_ids};
+use crate::outbox::writer::index_keys;
 
 /// How often the observer is told how far the walk is, in pairs.
 const STEP: u64 = 1_024;
@@ -471,63 +473,5 @@ impl Walk<'_> {
 
     fn weigh(&mut self, key: &[u8], value: &[u8]) {
         self.counted.stored.get_or_insert_default().record_bytes += (key.len() + value.len()) as u64;
-    }
-
-    /// Compares what the store keeps count of with what was counted.
-    fn compare(&mut self) {
-        if self.seen.pairs > 0 && !self.kept.has_format {
-            self.damage(&keys::meta("format"), "is missing");
-        }
-        for (id, remaining) in std::mem::take(&mut self.bulks) {
-            let left = self.counted.targets.get(&id).copied().unwrap_or_default();
-            if let Some(remaining) = remaining.filter(|remaining| *remaining != left) {
-                self.damage(&keys::bulk(id), format!("{id} says that {remaining} targets are left, there are {left}"));
-            }
-        }
-        let counted = self.counted.stored.take().unwrap_or_default().record_bytes;
-        // A store from before there were tallies has none until it is opened by this version.
-        let kept = self.kept.stored.take().map(|stored| stored.record_bytes);
-        match kept {
-            Some(kept) if kept == counted => {}
-            None if self.kept.tallies.is_empty() => {}
-            None => self.damage(&keys::meta(tally::STORED), "is missing or damaged, though there are tallies"),
-            Some(kept) => {
-                let what = format!("says that records have {kept} bytes, they have {counted}");
-                self.damage(&keys::meta(tally::STORED), what);
-            }
-        }
-        if self.seen.unreadable > 0 {
-            return;
-        }
-        let unrouted = self.counted.unrouted.take().unwrap_or_default();
-        match self.kept.unrouted {
-            Some(kept) if kept == unrouted => {}
-            None if self.seen.events == 0 => {}
-            None => self.damage(&keys::meta("totals"), "is missing or damaged, though there are events"),
-            Some(kept) => {
-                let what = format!("says that {kept} events are unrouted, there are {unrouted}");
-                self.damage(&keys::meta("totals"), what);
-            }
-        }
-        self.compare_postbacks(kept.is_some());
-    }
-
-    fn compare_postbacks(&mut self, tallied: bool) {
-        for number in self.names.keys().copied().collect::<Vec<_>>() {
-            let kept = self.kept.counts.get(&number).copied().unwrap_or_default();
-            let counted = self.counted.counts.get(&number).copied().unwrap_or_default();
-            for kind in StateKind::ALL.into_iter().filter(|kind| kept.of(*kind) != counted.of(*kind)) {
-                let (says, are) = (kept.of(kind), counted.of(kind));
-                self.damage(
-                    &keys::counts(number),
-                    format!("says that {says} deliveries are {}, there are {are}", kind.name()),
-                );
-            }
-            let kept = self.kept.tallies.remove(&number).unwrap_or_default();
-            let counted = self.counted.tallies.remove(&number).unwrap_or_default();
-            if tallied && !kept.agrees_with(&counted) {
-                self.damage(&keys::tally(number), "differs from a recount of dead letters and money");
-            }
-        }
     }
 }
