@@ -16,6 +16,7 @@ mod dead;
 mod demo;
 mod doctor;
 mod enqueue;
+mod examples;
 mod exit;
 mod export;
 mod filter;
@@ -48,7 +49,7 @@ mod fixtures;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches as _, Parser, Subcommand};
 
 pub use bench::BenchArgs;
 pub use demo::DemoArgs;
@@ -150,9 +151,15 @@ enum Command {
     Man(shell::ManArgs),
 }
 
+/// What can be typed.
+fn command_line() -> clap::Command {
+    examples::with_examples(Cli::command())
+}
+
 /// The whole program: parses, carries out, and ends.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = command_line().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Help that nobody reads is no failure.
@@ -209,8 +216,8 @@ async fn carry_out(context: &Context, command: Command) -> Ended {
         Command::Demo(args) => demo::run(context, args).await,
         Command::Bench(args) => bench::run(context, args).await,
         Command::Openapi => shell::openapi(context),
-        Command::Completions(args) => shell::completions(context, Cli::command(), &args),
-        Command::Man(args) => shell::man(context, Cli::command(), args),
+        Command::Completions(args) => shell::completions(context, command_line(), &args),
+        Command::Man(args) => shell::man(context, command_line(), args),
     }
 }
 
