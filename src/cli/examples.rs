@@ -6,7 +6,7 @@
 use clap::Command;
 
 /// Commands by their path, with lines that can be typed.
-const EXAMPLES: [(&str, &[&str]); 25] = [
+const EXAMPLES: [(&str, &[&str]); 24] = [
     ("run", &["postbackd run", "postbackd --config /etc/postbackd/postbackd.toml run"]),
     ("reload", &["postbackd check && postbackd reload"]),
     (
@@ -52,7 +52,6 @@ const EXAMPLES: [(&str, &[&str]); 25] = [
     ("orders resume", &["postbackd orders resume ord_001k0sgyqymf9"]),
     ("orders stop", &["postbackd orders stop ord_001k0sgyqymf9"]),
     ("affiliate", &["postbackd affiliate list", "postbackd affiliate render acme --type ftd"]),
-    ("affiliate resume", &["postbackd affiliate resume acme/conversion --reason 'they are done'"]),
     (
         "receiver",
         &[
