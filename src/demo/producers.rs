@@ -16,6 +16,8 @@ use crate::transport::api_client;
 const PRODUCERS: usize = 4;
 /// Events of a batch.
 const BATCH: usize = 50;
+/// How long a producer waits that is told to come back: less than the second that it is told, so that the day's rush goes on.
+const NOT_NOW: Duration = Duration::from_millis(200);
 /// Part of the requests, in percent, that are handed in twice, as after a lost answer.
 const TWICE: u64 = 2;
 /// Part of the stories, in percent, that come with a broken event.
@@ -181,7 +183,7 @@ impl Producer {
             let status = response.status().as_u16();
             let answer = response.bytes().await.map_err(|error| error.to_string())?;
             if matches!(status, 429 | 503) {
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                tokio::time::sleep(NOT_NOW).await;
                 continue;
             }
             let answer = serde_json::from_slice(&answer).map_err(|error| error.to_string())?;

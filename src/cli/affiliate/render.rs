@@ -153,15 +153,7 @@ fn print(
 ) -> Result<(), Failure> {
     let output = &context.output;
     let event = &told.event;
-    let mut text = format!("postback     {}\n", postback.reference());
-    let _ = writeln!(
-        text,
-        "event        {} {} {}, {}",
-        event.kind,
-        event.transaction_id,
-        event.status.name(),
-        told.origin.words()
-    );
+    let mut text = told.heading(postback);
     if !subject::wants(settings, postback, event) {
         text.push_str(
             "wanted       no: it is another affiliate's, or the postback's events, offers or statuses leave it out\n",

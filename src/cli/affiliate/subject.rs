@@ -94,6 +94,19 @@ impl Told {
         Errand { event: &self.event, original: self.original.as_ref(), id: self.id, number: self.number }
     }
 
+    /// The lines that say which postback is told of what.
+    pub(super) fn heading(&self, postback: &Postback) -> String {
+        let event = &self.event;
+        format!(
+            "postback     {}\nevent        {} {} {}, {}\n",
+            postback.reference(),
+            event.kind,
+            event.transaction_id,
+            event.status.name(),
+            self.origin.words()
+        )
+    }
+
     /// Gives it an id of its own, as another event would have: no receiver may take it for a stored one.
     pub(super) fn made_another(&mut self) -> EventId {
         (self.id, self.number) = (fresh(SystemClock.now()), 1);

@@ -202,16 +202,8 @@ fn print(context: &Context, postback: &Postback, told: &Told, rehearsal: Rehears
             "next": { "state": state.kind(), "reason": state.reason(), "words": next },
         }));
     }
-    let mut text = format!("postback     {}\n", postback.reference());
-    let (event, key) = (&told.event, told.errand().id);
-    let _ = writeln!(
-        text,
-        "event        {} {} {}, {}",
-        event.kind,
-        event.transaction_id,
-        event.status.name(),
-        told.origin.words()
-    );
+    let mut text = told.heading(postback);
+    let key = told.errand().id;
     let _ = writeln!(text, "key          {key}\n");
     describe_attempt(&mut text, &attempt, true);
     let _ = writeln!(text, "\noutcome      {} ({})\nnext         {next}", attempt.outcome.name(), attempt.rule);
