@@ -108,7 +108,8 @@ async fn all_formats_hold_the_same() {
     let world = world().await;
     for what in ["events", "deliveries", "attempts"] {
         let paths = ["ndjson", "csv", "parquet"].map(|ending| world.path(&format!("{what}.{ending}")));
-        for path in &paths {
+        let built_in = if cfg!(feature = "parquet") { 3 } else { 2 };
+        for path in &paths[..built_in] {
             let finished = world.daemon.command(&["export", what, "--out", path.to_str().unwrap()]);
             assert_eq!((finished.code, finished.stdout.as_str()), (0, ""), "{}", finished.stderr);
         }
