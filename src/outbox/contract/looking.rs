@@ -44,6 +44,10 @@ async fn transactions_and_clicks_lead_to_their_events(story: Story) {
     let ids = |found: Found<'_>| found.map(|found| found.unwrap().0).collect::<Vec<_>>();
     let all = LookFrom::Oldest(EventId::MIN);
     let transaction = |id: &str| ids(reader.transaction(&id.parse().unwrap(), all).unwrap());
+    let from = |from| ids(reader.transaction(&"t1".parse().unwrap(), from).unwrap());
+    assert_eq!(from(LookFrom::Newest(None)), [reversed.event, original.event]);
+    assert_eq!(from(LookFrom::Newest(Some(original.event))), [original.event]);
+    assert_eq!(from(LookFrom::Oldest(reversed.event)), [reversed.event]);
     assert_eq!(transaction("t1"), [original.event, reversed.event]);
     assert_eq!(transaction("r1"), [reversed.event]);
     let click = |from| ids(reader.click(&"c-1".parse().unwrap(), from));
