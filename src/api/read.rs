@@ -241,8 +241,10 @@ pub(super) async fn stats(Extract(state): Extract<State>, identity: Identity) ->
 async fn standing(state: State) -> Result<Stats, Problem> {
     let live = state.dispatch.status().await;
     let (outbox, at) = (state.outbox, state.clock.now());
+    let room = outbox.room();
     let lately = state.metrics.lately(at);
     let mut shown = state.reads.run(move || Ok(inspect::stats(outbox.reader(), at)?)).await?;
+    shown.room = Some(room);
     shown.in_flight = Some(live.iter().map(|live| live.in_flight as usize).sum());
     for affiliate in &mut shown.affiliates {
         let found = live.iter().find(|live| live.affiliate.as_str() == affiliate.affiliate);

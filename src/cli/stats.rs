@@ -14,7 +14,7 @@ use super::source::Source;
 use super::time::shown;
 use crate::domain::delivery::{DeadReason, StateKind};
 use crate::inspect::{AffiliateStats, PostbackStats, Stats};
-use crate::outbox::Money;
+use crate::outbox::{Money, Room};
 
 /// How to show the state of everything.
 #[derive(Debug, Clone, Args)]
@@ -44,6 +44,9 @@ async fn look(context: &Context, source: &Source) -> Ended {
 
 fn print(context: &Context, stats: &Stats) -> Result<(), Failure> {
     let totals = &stats.totals;
+    if let Some(remark) = stats.room.and_then(lack_of_room) {
+        context.output.text(remark)?;
+    }
     let in_flight = stats.in_flight.map(|count| format!("\nin flight    {count}")).unwrap_or_default();
     context.output.text(&format!(
         "at           {}\nevents       accepted {}, duplicates {}, conflicts {}, unrouted {}\ndeliveries   {}\n\
@@ -70,6 +73,17 @@ fn print(context: &Context, stats: &Stats) -> Result<(), Failure> {
         affiliate.postbacks.iter().for_each(|postback| rows.push(row(affiliate, postback)));
     }
     context.output.table(rows)
+}
+
+/// What a full disk holds up, and who tells more.
+fn lack_of_room(room: Room) -> Option<&'static str> {
+    match room {
+        Room::Enough => None,
+        Room::Reserve => Some("disk full    no new events are accepted; what is stored is sent. See: postbackd doctor"),
+        Room::Exhausted => {
+            Some("disk full    nothing is accepted and nothing sent until there is room. See: postbackd doctor")
+        }
+    }
 }
 
 fn or_none(parts: impl Iterator<Item = String>) -> String {

@@ -21,7 +21,7 @@ use crate::domain::id::AffiliateId;
 use crate::domain::plan::Affiliates;
 use crate::domain::postback::Postback;
 use crate::ops::clock::SharedClock;
-use crate::outbox::{Due, Outbox, OutboxError, PostbackNo, SendClass, Window};
+use crate::outbox::{Due, Outbox, OutboxError, PostbackNo, Room, SendClass, Window};
 use crate::transport::Transport;
 
 /// Longest the dispatcher sleeps: a wall clock that is set back or forward is noticed within it.
@@ -242,7 +242,7 @@ impl Dispatcher {
 
     /// Carries out steps until there is nothing to do; returns how long to sleep.
     fn step(&mut self) -> Duration {
-        if !self.parts.outbox.has_room_for_records() {
+        if self.parts.outbox.room() == Room::Exhausted {
             if !std::mem::replace(&mut self.disk_is_full, true) {
                 tracing::error!(
                     "nothing is sent until the outbox's disk has room again: what is sent has to be recorded"

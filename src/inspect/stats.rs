@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::views::{FlagView, PauseView};
 use crate::domain::delivery::{DeadReason, StateKind};
 use crate::domain::outcome::Outcome;
-use crate::outbox::{Counts, Money, OutboxError, Reader, Tally, Totals};
+use crate::outbox::{Counts, Money, OutboxError, Reader, Room, Tally, Totals};
 
 /// Totals and every affiliate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -26,6 +26,8 @@ pub struct Stats {
     pub money: Vec<Money>,
     /// Attempts in flight; absent when the daemon is down.
     pub in_flight: Option<usize>,
+    /// What the store's disk has room for; absent when the daemon is down.
+    pub room: Option<Room>,
     /// Bytes of the store on disk.
     pub disk_bytes: u64,
     /// Bytes of events and histories in it, before what the engine makes of them.
@@ -136,6 +138,7 @@ pub fn stats(reader: &Reader, at: Timestamp) -> Result<Stats, OutboxError> {
         dead: whole.dead().clone(),
         money: whole.money().to_vec(),
         in_flight: None,
+        room: None,
         disk_bytes: reader.disk_bytes()?,
         record_bytes: reader.record_bytes(),
         affiliates,

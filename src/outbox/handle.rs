@@ -5,7 +5,9 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use utoipa::ToSchema;
 
 use super::arrivals::{Arrivals, Due, SendClass};
 use super::bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, Stepped, Target};
@@ -341,11 +343,10 @@ impl Outbox {
         answered.await.map_err(|_| stopped())?
     }
 
-    /// Whether the disk has room for what attempts leave behind. Without it nothing must be sent: what cannot be written
-    /// down would be sent again.
-    pub fn has_room_for_records(&self) -> bool {
-        let Some((path, least)) = self.keep_free.as_deref() else { return true };
-        free_bytes(path).map_or(true, |free| free >= *least / RESERVE_FOR_RECORDS)
+    /// What the disk has room for. Where it does not tell, there is enough: a write that fails stops everything anyway.
+    pub fn room(&self) -> Room {
+        let Some((path, least)) = self.keep_free.as_deref() else { return Room::Enough };
+        free_bytes(path).map_or(Room::Enough, |free| Room::of(free, *least))
     }
 
     fn check_disk(&self) -> Result<(), OutboxError> {
@@ -361,6 +362,29 @@ impl Outbox {
         let _ = self.requests.send(Request::Stop).await;
         let handles = std::mem::take(&mut *self.threads.0.lock().unwrap_or_else(PoisonError::into_inner));
         let _ = tokio::task::spawn_blocking(move || handles.into_iter().for_each(|handle| drop(handle.join()))).await;
+    }
+}
+
+/// What the disk of the store has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Room {
+    /// Everything.
+    Enough,
+    /// Records of attempts; no new events.
+    Reserve,
+    /// Nothing. Nothing is sent, either: what cannot be written down would be sent again.
+    Exhausted,
+}
+
+impl Room {
+    /// What so many free bytes have room for, where so many are to stay free.
+    fn of(free: u64, least: u64) -> Self {
+        match free {
+            free if free < least / RESERVE_FOR_RECORDS => Self::Exhausted,
+            free if free < least => Self::Reserve,
+            _ => Self::Enough,
+        }
     }
 }
 
@@ -389,4 +413,15 @@ fn start_threads(
         commit::sync(&for_sync, &pending);
     })?;
     Ok(vec![build, sync])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Room;
+
+    #[test]
+    fn a_quarter_of_what_stays_free_is_for_records_of_attempts() {
+        let rooms = [24, 25, 99, 100].map(|free| Room::of(free, 100));
+        assert_eq!(rooms, [Room::Exhausted, Room::Reserve, Room::Reserve, Room::Enough]);
+    }
 }

@@ -31,7 +31,7 @@ pub use arrivals::{Arrivals, Due, SendClass};
 pub use bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, MAX_REFUSALS, Refusal, Stepped, Target, Verb};
 pub use commit::{CommitObserver, Window};
 pub use engine::{Batch, Engine, EngineError, Pair, Pairs};
-pub use handle::{Options, Outbox, free_bytes};
+pub use handle::{Options, Outbox, Room, free_bytes};
 pub use lease::{Begun, Lease};
 pub use lookup::{Found, From as LookFrom};
 pub use memory::MemoryEngine;

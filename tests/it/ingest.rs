@@ -206,8 +206,11 @@ async fn nothing_is_sent_while_the_disk_has_no_room_for_records() {
     world.daemon.start_again();
     assert_eq!(world.daemon.post("/v1/affiliates/acme/resume", &order).await.status, 200);
     for _ in 0..50 {
-        assert_eq!(world.daemon.get("/v1/stats").await.body["deliveries"]["scheduled"], 1);
+        let stats = world.daemon.get("/v1/stats").await.body;
+        assert_eq!((&stats["deliveries"]["scheduled"], &stats["room"]), (&json!(1), &json!("exhausted")));
     }
+    let shown = world.daemon.command(&["stats"]);
+    assert!(shown.stdout.starts_with("disk full    nothing is accepted and nothing sent"), "{}", shown.stdout);
     assert_eq!(world.receiver("acme").ledger().requests, 0);
     std::fs::write(&file, roomy).unwrap();
     world.daemon.kill();
