@@ -171,8 +171,8 @@ impl Daemon {
         let policy = move || {
             let retain = watched.borrow().outbox.retain.clone();
             let exported = marked.exported_by(&retain.until_exported);
-            let Retain { delivered, dead, size, .. } = retain;
-            RetentionPolicy { delivered, dead, exported, size, pressure: Pressure::None }
+            let Retain { delivered, dead, sizes, .. } = retain;
+            RetentionPolicy { delivered, dead, exported, sizes, pressure: Pressure::default() }
         };
         tokio::spawn(retention::run(outbox.clone(), clock, policy, ingest_stop.clone()));
         let serving = tokio::spawn(api::serve(listeners, state, ingest_stop.clone()));

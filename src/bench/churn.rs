@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{BenchError, stored};
 use crate::domain::id::EventId;
-use crate::domain::retention::{Exported, Pressure, RetentionPolicy};
+use crate::domain::retention::{Exported, Pressure, RetentionPolicy, SizeLimits};
 use crate::ops::clock::monotonic;
 use crate::ops::metrics::resident_bytes;
 use crate::outbox::Outbox;
@@ -24,8 +24,8 @@ const AT_ONCE: RetentionPolicy = RetentionPolicy {
     delivered: Duration::ZERO,
     dead: Duration::ZERO,
     exported: Exported::NotAsked,
-    size: None,
-    pressure: Pressure::None,
+    sizes: SizeLimits { delivered: None, dead: None },
+    pressure: Pressure { delivered: false, dead: false },
 };
 
 /// How large everything was at one moment.

@@ -17,6 +17,7 @@ use super::settings::{
     Retain, Scope, SocketUser, TelemetrySettings, Token, UnknownAffiliate,
 };
 use crate::domain::id::{AffiliateId, ConsumerName};
+use crate::domain::retention::SizeLimits;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -71,7 +72,12 @@ fn outbox(section: Option<Section<'_>>, base: &Path) -> OutboxSettings {
         path: PathBuf::from("/var/lib/postbackd"),
         cache: 256 * MIB,
         keep_free: 512 * MIB,
-        retain: Retain { delivered: 90 * DAY, dead: 400 * DAY, until_exported: Vec::new(), size: None },
+        retain: Retain {
+            delivered: 90 * DAY,
+            dead: 400 * DAY,
+            until_exported: Vec::new(),
+            sizes: SizeLimits::default(),
+        },
     };
     let Some(mut section) = section else { return settings };
     if let Some(item) = section.get("engine")
@@ -96,11 +102,25 @@ fn outbox(section: Option<Section<'_>>, base: &Path) -> OutboxSettings {
             let name = entry.parsed(|text| ConsumerName::parse(text), "write a name such as \"finance\"");
             settings.retain.until_exported.extend(name);
         }
-        settings.retain.size = retain.get("size").and_then(|item| item.size(64 * MIB..=64 * 1024 * GIB));
+        settings.retain.sizes = retain.get("size").map(|item| size_limits(&item)).unwrap_or_default();
         retain.finish();
     }
     section.finish();
     settings
+}
+
+/// One size for all that is settled, or one for each way of being settled.
+fn size_limits(item: &Item<'_>) -> SizeLimits {
+    let bounds = 64 * MIB..=64 * 1024 * GIB;
+    if item.is_table() {
+        let Some(mut section) = item.section() else { return SizeLimits::default() };
+        let mut limit = |key| section.get(key).and_then(|item| item.size(bounds.clone()));
+        let limits = SizeLimits { delivered: limit("delivered"), dead: limit("dead") };
+        section.finish();
+        return limits;
+    }
+    let limit = item.size(bounds);
+    SizeLimits { delivered: limit, dead: limit }
 }
 
 fn api<'a>(root: &mut Section<'a>, base: &Path, narrowed: &mut Vec<(AffiliateId, Item<'a>)>) -> ApiSettings {

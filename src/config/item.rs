@@ -206,6 +206,11 @@ impl<'a> Item<'a> {
         Some(entries)
     }
 
+    /// Whether it is a table, where something else would do, too.
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.value.get_ref(), DeValue::Table(_))
+    }
+
     /// A table.
     pub(super) fn section(&self) -> Option<Section<'a>> {
         let section = Section::of(self);

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use crate::domain::dictionary::Dictionary;
 use crate::domain::id::{AffiliateId, ConsumerName};
 use crate::domain::plan::Affiliates;
+use crate::domain::retention::SizeLimits;
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -73,8 +74,8 @@ pub struct Retain {
     pub dead: Duration,
     /// Those who must have exported them before, however old they are.
     pub until_exported: Vec<ConsumerName>,
-    /// Most bytes of records; settled ones go before their time where there are more.
-    pub size: Option<u64>,
+    /// Bytes of all records above which settled ones go before their time.
+    pub sizes: SizeLimits,
 }
 
 /// Who may talk to the daemon, and where.

@@ -18,21 +18,44 @@ pub struct RetentionPolicy {
     pub dead: Duration,
     /// What must have been exported before it may go.
     pub exported: Exported,
-    /// Most bytes of records; where there are more, what is settled goes before its time.
-    pub size: Option<u64>,
+    /// How much may be stored before what is settled goes before its time.
+    pub sizes: SizeLimits,
     /// What has to go before its time.
     pub pressure: Pressure,
 }
 
+/// The bytes of all records above which deliveries go before their time, by how they were settled: like the ages, one
+/// limit for each, so that dead letters can be kept when delivered ones no longer are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SizeLimits {
+    /// For those that need nobody's attention; `None` for no limit.
+    pub delivered: Option<u64>,
+    /// For dead letters, and events that no postback wanted; `None` for no limit.
+    pub dead: Option<u64>,
+}
+
 /// What has to go before its time because too much is stored. What is not settled never has to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pressure {
-    /// Nothing.
-    None,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pressure {
     /// What needs nobody's attention.
-    Delivered,
-    /// Dead letters, too.
-    Dead,
+    pub delivered: bool,
+    /// Dead letters, and events that no postback wanted.
+    pub dead: bool,
+}
+
+impl Pressure {
+    /// Whether anything has to go.
+    pub fn is_felt(self) -> bool {
+        self.delivered || self.dead
+    }
+}
+
+impl SizeLimits {
+    /// What has to go where so many bytes are stored.
+    pub fn pressure(&self, record_bytes: u64) -> Pressure {
+        let over = |limit: Option<u64>| limit.is_some_and(|most| record_bytes > most);
+        Pressure { delivered: over(self.delivered), dead: over(self.dead) }
+    }
 }
 
 /// How far those have come who must have exported something before it may be deleted.
@@ -66,11 +89,6 @@ impl Exported {
 }
 
 impl RetentionPolicy {
-    /// Whether more is stored than may be.
-    pub fn is_over_size(&self, record_bytes: u64) -> bool {
-        self.size.is_some_and(|most| record_bytes > most)
-    }
-
     /// The policy where something has to go before its time.
     #[must_use]
     pub fn pressed(self, pressure: Pressure) -> Self {
@@ -78,17 +96,11 @@ impl RetentionPolicy {
     }
 
     fn age_of_delivered(&self) -> Duration {
-        match self.pressure {
-            Pressure::None => self.delivered,
-            Pressure::Delivered | Pressure::Dead => self.delivered.min(LEAST_AGE),
-        }
+        if self.pressure.delivered { self.delivered.min(LEAST_AGE) } else { self.delivered }
     }
 
     fn age_of_dead(&self) -> Duration {
-        match self.pressure {
-            Pressure::None | Pressure::Delivered => self.dead,
-            Pressure::Dead => self.dead.min(LEAST_AGE),
-        }
+        if self.pressure.dead { self.dead.min(LEAST_AGE) } else { self.dead }
     }
 
     /// Whether a delivery that came into its state at `since` need no longer be kept. One that is not settled is kept
@@ -129,12 +141,17 @@ fn passed(time: Duration, since: Timestamp, now: Timestamp) -> bool {
 mod tests {
     use super::*;
 
+    const NONE: Pressure = Pressure { delivered: false, dead: false };
+    const DELIVERED: Pressure = Pressure { delivered: true, dead: false };
+    const DEAD: Pressure = Pressure { delivered: false, dead: true };
+    const BOTH: Pressure = Pressure { delivered: true, dead: true };
+
     const POLICY: RetentionPolicy = RetentionPolicy {
         delivered: Duration::from_secs(90),
         dead: Duration::from_secs(400),
         exported: Exported::NotAsked,
-        size: Some(1_000),
-        pressure: Pressure::None,
+        sizes: SizeLimits { delivered: Some(1_000), dead: Some(2_000) },
+        pressure: NONE,
     };
 
     fn at(second: i64) -> Timestamp {
@@ -161,24 +178,34 @@ mod tests {
         const DAY: i64 = 86_400;
         let days = |days: u64| Duration::from_hours(24 * days);
         let policy = RetentionPolicy { delivered: days(90), dead: days(400), ..POLICY };
-        assert!(!policy.is_over_size(1_000) && policy.is_over_size(1_001));
-        assert!(!RetentionPolicy { size: None, ..policy }.is_over_size(u64::MAX));
         let first =
             |pressure, state| (0..500).find(|age| policy.pressed(pressure).is_over(state, at(0), at(age * DAY)));
         let table = [
-            (Pressure::None, Some(90), Some(400)),
-            (Pressure::Delivered, Some(1), Some(400)),
-            (Pressure::Dead, Some(1), Some(1)),
+            (NONE, Some(90), Some(400)),
+            (DELIVERED, Some(1), Some(400)),
+            (DEAD, Some(90), Some(1)),
+            (BOTH, Some(1), Some(1)),
         ];
         for (pressure, delivered, dead) in table {
             assert_eq!(first(pressure, StateKind::Delivered), delivered, "{pressure:?}");
             assert_eq!(first(pressure, StateKind::Dead), dead, "{pressure:?}");
             assert_eq!(first(pressure, StateKind::Held), None, "{pressure:?}");
         }
-        let unexported = RetentionPolicy { exported: Exported::Never, ..policy }.pressed(Pressure::Dead);
+        let unexported = RetentionPolicy { exported: Exported::Never, ..policy }.pressed(BOTH);
         assert!(!unexported.is_over(StateKind::Delivered, at(0), at(500 * DAY)), "finance has not got it");
-        assert_eq!(policy.pressed(Pressure::Delivered).horizon(at(5 * DAY)), at(4 * DAY));
-        assert!(!policy.pressed(Pressure::Delivered).is_over_unrouted(at(0), at(5 * DAY)));
+        assert_eq!(policy.pressed(DELIVERED).horizon(at(5 * DAY)), at(4 * DAY));
+        assert!(!policy.pressed(DELIVERED).is_over_unrouted(at(0), at(5 * DAY)));
+    }
+
+    #[test]
+    fn each_way_of_being_settled_has_a_limit_of_its_own() {
+        let sizes = POLICY.sizes;
+        for (bytes, pressure) in [(1_000, NONE), (1_001, DELIVERED), (2_000, DELIVERED), (2_001, BOTH)] {
+            assert_eq!(sizes.pressure(bytes), pressure, "{bytes}");
+        }
+        let dead_first = SizeLimits { delivered: None, dead: Some(5) };
+        assert_eq!((dead_first.pressure(5), dead_first.pressure(u64::MAX)), (NONE, DEAD));
+        assert!(!SizeLimits::default().pressure(u64::MAX).is_felt());
     }
 
     #[test]

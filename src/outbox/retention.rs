@@ -46,8 +46,9 @@ pub async fn run(outbox: Outbox, clock: SharedClock, policy: impl Fn() -> Retent
     }
 }
 
-/// Deletes what is old enough; then, as long as too much is stored, what is settled before its time: the oldest first,
-/// dead letters only when nothing else is left.
+/// Deletes what is old enough; then, as long as more is stored than a limit allows, what the limit is for, before its
+/// time and the oldest first. What was delivered goes first: where both limits are passed, dead letters have to go only
+/// when nothing else is left.
 ///
 /// # Errors
 /// When the outbox fails.
@@ -59,21 +60,28 @@ pub(super) async fn pass(
 ) -> Result<u64, OutboxError> {
     // Bulk orders go also where no event has to.
     let mut gone = outbox.retire(Vec::new(), policy()).await?;
-    let is_over_size = || policy().is_over_size(outbox.reader().record_bytes());
+    let pressure = || policy().sizes.pressure(outbox.reader().record_bytes());
     gone += round(outbox, clock, policy, &mut rounds.old).await?;
-    for (pressure, after) in [(Pressure::Delivered, &mut rounds.delivered), (Pressure::Dead, &mut rounds.dead)] {
-        if !is_over_size() {
-            return Ok(gone);
-        }
-        gone += round(outbox, clock, &|| policy().pressed(pressure), after).await?;
-        if after.is_some() {
+    let delivered = Pressure { delivered: true, dead: false };
+    if pressure().delivered {
+        gone += round(outbox, clock, &|| policy().pressed(delivered), &mut rounds.delivered).await?;
+        if rounds.delivered.is_some() {
             // There is more of these to look at first.
             return Ok(gone);
         }
     }
-    if is_over_size() {
-        let (bytes, most) = (outbox.reader().record_bytes(), policy().size.unwrap_or_default());
-        tracing::warn!(bytes, most, "retention.over_size: what is left is not settled, too young, or not exported");
+    let felt = pressure();
+    if felt.dead {
+        gone += round(outbox, clock, &|| policy().pressed(felt), &mut rounds.dead).await?;
+    }
+    if pressure().is_felt() && rounds.dead.is_none() {
+        let (bytes, limits) = (outbox.reader().record_bytes(), policy().sizes);
+        tracing::warn!(
+            bytes,
+            delivered = limits.delivered,
+            dead = limits.dead,
+            "retention.over_size: what is left is not settled, too young, or not exported"
+        );
     }
     Ok(gone)
 }
@@ -91,7 +99,9 @@ async fn round(
         let begun = monotonic();
         // Asked anew each time: a mark of exports that was taken back must hold at once.
         let policy = policy();
-        if policy.pressure != Pressure::None && !policy.is_over_size(outbox.reader().record_bytes()) {
+        let needed = policy.sizes.pressure(outbox.reader().record_bytes());
+        let is_relieved = if policy.pressure.dead { !needed.dead } else { !needed.delivered };
+        if policy.pressure.is_felt() && is_relieved {
             *after = None;
             break;
         }

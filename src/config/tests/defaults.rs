@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{DAEMON, Shop, affiliate, affiliate_with, postback};
 use crate::config::{EngineKind, LogFormat, UnknownAffiliate};
+use crate::domain::retention::SizeLimits;
 use crate::domain::retry::{Jitter, RetryPolicy};
 
 const fn secs(seconds: u64) -> Duration {
@@ -84,4 +85,18 @@ fn paths_are_relative_to_the_daemons_file() {
     let shop = Shop::new().file("postbackd.toml", daemon);
     let settings = shop.sound().settings;
     assert_eq!((settings.api.socket, settings.outbox.path), (Some(shop.path("run/s")), shop.path("data")));
+}
+
+#[test]
+fn one_size_is_for_both_ways_of_being_settled() {
+    let read = |size: &str| {
+        let daemon = format!("{DAEMON}\n[outbox]\nretain = {{ size = {size} }}\n");
+        let loaded = Shop::new().file("postbackd.toml", &daemon).sound();
+        loaded.settings.outbox.retain.sizes
+    };
+    let mib = |count: u64| Some(count << 20);
+    assert_eq!(read("\"64MiB\""), SizeLimits { delivered: mib(64), dead: mib(64) });
+    let each = read("{ delivered = \"64MiB\", dead = \"128MiB\" }");
+    assert_eq!(each, SizeLimits { delivered: mib(64), dead: mib(128) });
+    assert_eq!(read("{ dead = \"128MiB\" }"), SizeLimits { delivered: None, dead: mib(128) });
 }

@@ -8,7 +8,7 @@ const BROKEN_DAEMON: &str = r#"evnts = "events.toml"            # !evnts
 [outbox]
 engine = "fjall"                                                 # !outbox.engine
 cache = "lots"                                                   # !outbox.cache
-retain = { delivered = "90", dead = 400, until_exported = ["fin ance"] }  # !outbox.retain.delivered !outbox.retain.dead !outbox.retain.until_exported[0]
+retain = { delivered = "90", dead = 400, until_exported = ["fin ance"], size = { delivered = "1B", live = "1GiB" } }  # !outbox.retain.delivered !outbox.retain.dead !outbox.retain.until_exported[0] !outbox.retain.size.delivered !outbox.retain.size.live
 
 [api]
 listen = "localhost"                                             # !api.listen

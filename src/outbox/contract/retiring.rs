@@ -3,15 +3,15 @@
 use super::*;
 use crate::domain::export_mark::{MarkRefused, MarkRequest};
 use crate::domain::id::ConsumerName;
-use crate::domain::retention::{Exported, Pressure, RetentionPolicy};
+use crate::domain::retention::{Exported, Pressure, RetentionPolicy, SizeLimits};
 
 const DAY: Duration = Duration::from_hours(24);
 const POLICY: RetentionPolicy = RetentionPolicy {
     delivered: Duration::from_hours(48),
     dead: Duration::from_hours(96),
     exported: Exported::NotAsked,
-    size: None,
-    pressure: Pressure::None,
+    sizes: SizeLimits { delivered: None, dead: None },
+    pressure: Pressure { delivered: false, dead: false },
 };
 
 impl Story {
@@ -173,7 +173,10 @@ async fn where_too_much_is_stored_the_oldest_that_is_settled_goes_and_dead_lette
     story.pass(DAY.saturating_sub(Duration::from_secs(1)));
     let young = settled("t4", DELIVERED).await;
     let everything = story.outbox().reader().record_bytes();
-    let least = |size| move || RetentionPolicy { size: Some(size), ..POLICY };
+    let least = |size| {
+        let sizes = SizeLimits { delivered: Some(size), dead: Some(size) };
+        move || RetentionPolicy { sizes, ..POLICY }
+    };
 
     assert_eq!(story.retire_by(&least(everything)).await, 0);
     assert_eq!(story.retire_by(&least(everything - 1)).await, 1, "one is enough");
@@ -187,7 +190,31 @@ async fn where_too_much_is_stored_the_oldest_that_is_settled_goes_and_dead_lette
     story.check_counts();
 }
 
+async fn each_way_of_being_settled_goes_by_its_own_limit(story: Story) {
+    let plan = || to(&["a"], OrderPolicy::default());
+    let mut ids = Vec::new();
+    for (transaction, conclusion) in [("t1", DELIVERED), ("t2", DEAD)] {
+        let id = story.accept(event(transaction, "ftd", Status::Approved), plan()).await;
+        story.settle_now(id, conclusion).await;
+        ids.push(id);
+    }
+    story.ingest(event("t3", "ftd", Status::Approved), Vec::new()).await;
+    let known = |story: &Story| ids.iter().map(|id| story.is_known(*id)).collect::<Vec<_>>();
+    story.pass(DAY);
+    let limits = |delivered, dead| move || RetentionPolicy { sizes: SizeLimits { delivered, dead }, ..POLICY };
+    assert_eq!(story.retire_by(&limits(Some(0), None)).await, 1);
+    assert_eq!(known(&story), [false, true], "dead letters have no limit");
+    let id = story.accept(event("t4", "ftd", Status::Approved), plan()).await;
+    story.settle_now(id, DELIVERED).await;
+    story.pass(DAY);
+    assert_eq!(story.retire_by(&limits(None, Some(0))).await, 2, "the dead letter, and the unrouted event");
+    assert_eq!(known(&story), [false, false]);
+    assert!(story.is_known(id), "what was delivered has no limit");
+    story.check_counts();
+}
+
 contract!(
+    each_way_of_being_settled_goes_by_its_own_limit,
     where_too_much_is_stored_the_oldest_that_is_settled_goes_and_dead_letters_last,
     what_finance_has_not_exported_is_kept,
     ended_orders_go_also_where_no_event_has_to,
