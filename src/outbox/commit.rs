@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::arrivals::{Arrivals, Due, SendClass};
+use super::backup::{Tap, TapHolder};
 use super::bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, Stepped, Target};
 use super::claims::Claims;
 use super::engine::Engine;
@@ -76,6 +77,10 @@ pub(crate) enum Request {
     ChangeBulk(BulkId, BulkState, String, Answer<BulkChanged>),
     Mark(Box<MarkRequest>, Answer<Result<ExportMark, MarkRefused>>),
     Window(WindowRequest, Answer<Window>),
+    /// Begins to tell a backup of batches; answered with whether it does.
+    Tap(Tap, Answer<bool>),
+    /// Ends that.
+    Untap(Answer<()>),
     /// Ends the commit threads behind what came before.
     Stop,
 }
@@ -118,6 +123,7 @@ pub(crate) struct Shared {
     pub(crate) clock: SharedClock,
     pub(crate) failure: Arc<Failure>,
     pub(crate) observer: Option<Arc<dyn CommitObserver>>,
+    pub(crate) tap: Arc<TapHolder>,
 }
 
 /// The first failure, which is final.
@@ -190,7 +196,9 @@ pub(crate) fn build(shared: &Shared, mut requests: mpsc::Receiver<Request>, grou
             Some(error) => Err(error),
             None => writer.finish().and_then(|(batch, effects)| {
                 if !batch.writes.is_empty() {
+                    let copy = shared.tap.copy(&batch);
                     shared.engine.apply(batch)?;
+                    shared.tap.applied(copy);
                 }
                 Ok(effects)
             }),
@@ -284,6 +292,12 @@ fn handle(shared: &Shared, writer: &mut Writer<'_>, request: Request, replies: &
         }
         Request::Mark(mark, to) => replies.push(later(to, attempt(shared, writer, |w| w.mark_exported(*mark, now)))),
         Request::Window(window, to) => replies.push(later(to, read_window(&*shared.engine, window))),
+        // Lines are drawn between groups: this one's batch is applied behind both.
+        Request::Tap(tap, to) => replies.push(later(to, Ok(shared.tap.open(tap)))),
+        Request::Untap(to) => {
+            shared.tap.close();
+            replies.push(later(to, Ok(())));
+        }
         Request::Stop => {}
     }
     None

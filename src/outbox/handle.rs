@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use utoipa::ToSchema;
 
 use super::arrivals::{Arrivals, Due, SendClass};
+use super::backup::{TakeError, Taken, take_in_use};
 use super::bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, Stepped, Target};
 use super::claims::Claims;
 use super::commit::{
@@ -86,6 +87,7 @@ impl Outbox {
             clock: options.clock,
             failure: Arc::default(),
             observer: options.observer,
+            tap: Arc::default(),
         };
         let (requests, received) = mpsc::channel(MAX_REQUESTS);
         let threads = start_threads(&shared, received, last).map_err(|e| OutboxError::Stopped(e.to_string()))?;
@@ -315,6 +317,17 @@ impl Outbox {
         self.ask(|answer| Request::Mark(Box::new(mark), answer)).await
     }
 
+    /// Takes a backup while the outbox is in use, on a thread that may block. `sink` is given its bytes in order, and says
+    /// whether to go on.
+    ///
+    /// # Errors
+    /// When the outbox fails, somebody else takes one, or whoever reads it is too slow or gone.
+    pub fn back_up(&self, clock: &SharedClock, sink: &mut dyn FnMut(Vec<u8>) -> bool) -> Result<Taken, TakeError> {
+        let open = |tap| self.ask_blocking(|answer| Request::Tap(tap, answer));
+        let close = || self.ask_blocking(Request::Untap);
+        take_in_use(self.reader.engine(), clock, open, close, sink)
+    }
+
     /// Scheduled deliveries of a postback in the order in which they are due, behind `after`; only durable ones.
     ///
     /// # Errors
@@ -341,6 +354,16 @@ impl Outbox {
         let (answer, answered) = oneshot::channel();
         self.requests.send(request(answer)).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
+    }
+
+    fn ask_blocking<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, OutboxError>>) -> Request,
+    ) -> Result<T, OutboxError> {
+        let stopped = || self.failure.get().unwrap_or_else(|| OutboxError::Stopped("it was closed".into()));
+        let (answer, answered) = oneshot::channel();
+        self.requests.blocking_send(request(answer)).map_err(|_| stopped())?;
+        answered.blocking_recv().map_err(|_| stopped())?
     }
 
     /// What the disk has room for. Where it does not tell, there is enough: a write that fails stops everything anyway.

@@ -7,6 +7,7 @@
 //! Knows nothing of HTTP, of templates or of when to send; decisions about states come from the domain.
 
 mod arrivals;
+mod backup;
 mod bulk;
 mod claims;
 mod codec;
@@ -28,6 +29,9 @@ mod view;
 mod writer;
 
 pub use arrivals::{Arrivals, Due, SendClass};
+pub use backup::{
+    BackupCheck, BackupError, RestoreError, RestoreObserver, Restored, TakeError, Taken, restore, take_at_rest,
+};
 pub use bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, MAX_REFUSALS, Refusal, Stepped, Target, Verb};
 pub use commit::{CommitObserver, Window};
 pub use engine::{Batch, Engine, EngineError, Pair, Pairs};

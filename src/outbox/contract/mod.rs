@@ -43,6 +43,7 @@ macro_rules! contract {
 }
 
 mod accepting;
+mod backing_up;
 mod bulk;
 mod cases;
 mod looking;

@@ -1,0 +1,141 @@
+//! Listening to what the commit thread writes, while a backup is taken.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+use crate::outbox::engine::Batch;
+
+/// Bytes that may wait for whoever takes the backup. Behind that the backup fails: commits wait for nobody.
+const MAX_WAITING_BYTES: usize = 64 << 20;
+
+/// What a backup hears of the commit thread.
+#[derive(Debug)]
+pub(in crate::outbox) struct Tapped {
+    batches: mpsc::Receiver<Batch>,
+    waiting: Arc<Waiting>,
+}
+
+/// The commit thread's end.
+#[derive(Debug)]
+pub(in crate::outbox) struct Tap {
+    to: mpsc::Sender<Batch>,
+    waiting: Arc<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: AtomicUsize,
+    overflown: AtomicBool,
+}
+
+/// Where the commit thread keeps the tap of the backup that is being taken.
+#[derive(Debug, Default)]
+pub(in crate::outbox) struct TapHolder(Mutex<Option<Tap>>);
+
+/// A tap, and what is heard of it.
+pub(super) fn tap() -> (Tap, Tapped) {
+    let (to, batches) = mpsc::channel();
+    let waiting = Arc::<Waiting>::default();
+    (Tap { to, waiting: Arc::clone(&waiting) }, Tapped { batches, waiting })
+}
+
+impl TapHolder {
+    /// Begins to listen; `false` where somebody else does.
+    pub(in crate::outbox) fn open(&self, tap: Tap) -> bool {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A backup that was given up leaves a tap behind that nobody hears.
+        let free = held.as_ref().is_none_or(Tap::is_deaf);
+        if free {
+            *held = Some(tap);
+        }
+        free
+    }
+
+    /// Ends it.
+    pub(in crate::outbox) fn close(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// A copy of a batch that is about to be applied, where somebody listens.
+    pub(in crate::outbox) fn copy(&self, batch: &Batch) -> Option<Batch> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().map(|_| batch.clone())
+    }
+
+    /// Passes on what was applied.
+    pub(in crate::outbox) fn applied(&self, batch: Option<Batch>) {
+        let Some(batch) = batch else { return };
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.as_ref().is_some_and(|tap| !tap.tell(batch)) {
+            *held = None;
+        }
+    }
+}
+
+impl Tap {
+    fn is_deaf(&self) -> bool {
+        Arc::strong_count(&self.waiting) == 1
+    }
+
+    fn tell(&self, batch: Batch) -> bool {
+        let bytes = size(&batch);
+        let waiting = self.waiting.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if waiting > MAX_WAITING_BYTES {
+            self.waiting.overflown.store(true, Ordering::Release);
+            return false;
+        }
+        self.to.send(batch).is_ok()
+    }
+}
+
+impl Tapped {
+    /// What was written and not yet heard; `None` where there is none at present.
+    pub(super) fn heard(&self) -> Option<Batch> {
+        let batch = self.batches.try_recv().ok()?;
+        self.waiting.bytes.fetch_sub(size(&batch), Ordering::Relaxed);
+        Some(batch)
+    }
+
+    /// Whether something was written that could not wait.
+    pub(super) fn has_missed(&self) -> bool {
+        self.waiting.overflown.load(Ordering::Acquire)
+    }
+}
+
+fn size(batch: &Batch) -> usize {
+    batch.writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(bytes: usize) -> Batch {
+        Batch { writes: vec![(Vec::new(), Some(vec![0; bytes]))] }
+    }
+
+    #[test]
+    fn one_listens_at_a_time_and_who_has_gone_makes_room() {
+        let holder = TapHolder::default();
+        assert!(holder.copy(&batch(1)).is_none(), "nothing is copied for nobody");
+        let ((first, heard), (second, _)) = (tap(), tap());
+        assert!(holder.open(first));
+        assert!(!holder.open(second));
+        holder.applied(holder.copy(&batch(1)));
+        assert!(heard.heard().is_some() && heard.heard().is_none());
+        drop(heard);
+        assert!(holder.open(tap().0));
+    }
+
+    #[test]
+    fn who_is_too_slow_misses_and_knows_it() {
+        let holder = TapHolder::default();
+        let (told, heard) = tap();
+        assert!(holder.open(told));
+        holder.applied(Some(batch(MAX_WAITING_BYTES)));
+        assert!(!heard.has_missed());
+        holder.applied(Some(batch(1)));
+        assert!(heard.has_missed());
+        assert!(holder.copy(&batch(1)).is_none(), "nothing more is kept for it");
+    }
+}
