@@ -5,6 +5,7 @@
 
 mod admission;
 mod auth;
+mod backup;
 mod body;
 mod document;
 mod export;

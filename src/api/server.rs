@@ -17,7 +17,7 @@ use super::listen::{self, Listeners};
 use super::problem::{Kind, Problem};
 use super::reads::Reads;
 use super::stream::Streams;
-use super::{export, ingest, log, metrics, openapi, operate, orders, read, stream, trace};
+use super::{backup, export, ingest, log, metrics, openapi, operate, orders, read, stream, trace};
 use crate::config::Settings;
 use crate::dispatch::{BulkOrders, Dispatch, Intake, IntakeRules};
 use crate::ops::clock::SharedClock;
@@ -107,6 +107,7 @@ fn routes() -> OpenApiRouter<State> {
         routes!(operate::postback),
         routes!(export::page),
         routes!(export::marks, export::mark),
+        routes!(backup::take),
         routes!(operate::reload),
         routes!(log::show, log::change),
         routes!(openapi::show),

@@ -53,6 +53,11 @@ impl Streams {
         Self { feed, places: Places::default(), stop }
     }
 
+    /// Ends them.
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
     fn place(&self, identity: &Identity) -> Result<Place, Problem> {
         self.places.take(identity).map_err(|taken| {
             Problem::new(Kind::TooManyStreams, format!("{:?} {taken}", identity.name)).after(RETRY_AFTER)

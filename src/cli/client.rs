@@ -227,6 +227,11 @@ impl Client {
             Some(id) => request.header("last-event-id", id),
             None => request,
         };
+        self.opened(request).await
+    }
+
+    /// The answer to a request for a stream, once it begins.
+    async fn opened(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ClientError> {
         let response = self.send(request).await?;
         if response.status().is_success() {
             return Ok(response);
@@ -234,6 +239,20 @@ impl Client {
         let (status, headers) = (response.status(), response.headers().clone());
         let answer = Answer { status, retry_after: None, headers, body: self.read(response).await? };
         Err(ClientError::Problem(Box::new(answer.problem())))
+    }
+
+    /// Gets a stream of bytes.
+    pub(super) async fn stream(&self, path: &[&str]) -> Result<reqwest::Response, ClientError> {
+        self.opened(self.http.get(self.url(path, &[])).timeout(LISTEN)).await
+    }
+
+    /// Whether somebody listens there; a URL is always asked.
+    pub(super) async fn is_reachable(&self) -> bool {
+        let Endpoint::Socket(socket) = &self.endpoint else { return true };
+        match tokio::net::UnixStream::connect(socket).await {
+            Ok(_) => true,
+            Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused),
+        }
     }
 
     fn url(&self, path: &[&str], query: &[(&str, String)]) -> Url {

@@ -6,7 +6,7 @@
 use clap::Command;
 
 /// Commands by their path, with lines that can be typed.
-const EXAMPLES: [(&str, &[&str]); 24] = [
+const EXAMPLES: [(&str, &[&str]); 25] = [
     ("run", &["postbackd run", "postbackd --config /etc/postbackd/postbackd.toml run"]),
     ("reload", &["postbackd check && postbackd reload"]),
     (
@@ -16,6 +16,10 @@ const EXAMPLES: [(&str, &[&str]); 24] = [
             "postbackd enqueue - --format csv < conversions.csv",
             "postbackd enqueue events.json --json",
         ],
+    ),
+    (
+        "outbox",
+        &["postbackd outbox backup /backup/tonight", "sudo -u postbackd postbackd outbox restore /backup/tonight"],
     ),
     ("export", &["postbackd export deliveries --since 2026-10-01 --until 2026-11-01 --out october.csv"]),
     ("export marks", &["postbackd export marks", "postbackd export marks --json"]),

@@ -25,6 +25,7 @@ mod list;
 mod log;
 mod options;
 mod orders;
+mod outbox;
 mod output;
 mod patience;
 mod problem;
@@ -104,6 +105,9 @@ enum Command {
     /// Export events, deliveries or attempts for finance and other programs
     #[command(subcommand)]
     Export(export::ExportCommand),
+    /// Take a backup of the store, or put one back
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
     /// Print one timeline of all that happened for a click, transaction, event or delivery
     Trace(trace::TraceArgs),
     /// Watch attempts as they are made
@@ -198,6 +202,7 @@ async fn carry_out(context: &Context, command: Command) -> Ended {
         Command::Enqueue(args) => enqueue::enqueue(context, args).await,
         Command::List(args) => list::list(context, args).await,
         Command::Show(args) => show::show(context, args).await,
+        Command::Outbox(command) => outbox::outbox(context, command).await,
         Command::Export(command) => export::export(context, command).await,
         Command::Trace(args) => trace::trace(context, args).await,
         Command::Tail(args) => tail::tail(context, args).await,

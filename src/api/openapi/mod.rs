@@ -17,8 +17,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, ServerBuilder};
 
 pub(super) use refusals::{
-    Batch, BulkOrdering, Changing, Everybody, Exporting, Knowing, KnowingOne, KnowingPages, Levelling, Listing,
-    Looking, Marking, OneEvent, Ordering, Pausing, Readiness, Reloading, Scraping, Standing, Streaming, Tracing,
+    BackingUp, Batch, BulkOrdering, Changing, Everybody, Exporting, Knowing, KnowingOne, KnowingPages, Levelling,
+    Listing, Looking, Marking, OneEvent, Ordering, Pausing, Readiness, Reloading, Scraping, Standing, Streaming,
+    Tracing,
 };
 
 use super::problem::{Problem, ProblemPart};

@@ -59,6 +59,8 @@ refusals! {
     Standing => Unauthenticated Forbidden OutboxFailed OutboxStopped TooManyConnections TooManyReads;
     /// Of a stream.
     Streaming => Malformed Unauthenticated Forbidden TooManyConnections TooManyStreams;
+    /// Of a backup.
+    BackingUp => Unauthenticated Forbidden BackupUnderWay OutboxFailed OutboxStopped TooManyConnections;
     /// Of a scrape.
     Scraping => Unauthenticated Forbidden OutboxFailed MetricsFailed OutboxStopped TooManyConnections TooManyReads;
     /// Of an order about one delivery.

@@ -66,6 +66,8 @@ kinds! {
     WrongState => CONFLICT, "wrong-state", "Its state does not allow it";
     /// The bulk order has ended.
     OrderEnded => CONFLICT, "order-ended", "The order has ended";
+    /// A backup is being taken already.
+    BackupUnderWay => CONFLICT, "backup-under-way", "A backup is being taken";
     /// The mark is not set.
     MarkRefused => CONFLICT, "mark-refused", "The mark is not set";
     /// The body is larger, or has more events, than is taken.

@@ -24,6 +24,14 @@ impl<'o> WholeFile<'o> {
         Target::open(output, path, overwrite).map(Self)
     }
 
+    /// Begins a file, or writes to standard output.
+    ///
+    /// # Errors
+    /// When the file is there and may not be overwritten, or cannot be written.
+    pub(in crate::cli) fn begin_anywhere(output: &'o Output, path: &Path, overwrite: bool) -> Result<Self, Failure> {
+        Target::open(output, path, overwrite).map(Self)
+    }
+
     /// Something to write to, which is to be flushed before the file is finished.
     ///
     /// # Errors

@@ -173,7 +173,9 @@ mod tests {
             Frame::End { stood_us: 6, pairs: 2, writes: 2 },
         ];
         let (mut writer, mut bytes) = FrameWriter::begin();
-        frames.iter().for_each(|frame| bytes.extend(writer.write(frame).unwrap()));
+        for frame in &frames {
+            bytes.extend(writer.write(frame).unwrap());
+        }
         (frames, bytes)
     }
 
@@ -214,7 +216,9 @@ mod tests {
             // Each frame as it was written in its own place.
             let (mut writer, mut bytes) = FrameWriter::begin();
             let parts: Vec<Vec<u8>> = frames.iter().map(|frame| writer.write(frame).unwrap()).collect();
-            order.iter().for_each(|index| bytes.extend(&parts[*index]));
+            for index in order {
+                bytes.extend(&parts[*index]);
+            }
             bytes
         };
         assert!(read(&whole(&[0, 1, 2, 3]), 64).is_ok());

@@ -128,7 +128,6 @@ async fn one_backup_is_taken_at_a_time_and_one_that_is_given_up_is_in_nobodys_wa
     let seen = Arc::new(AtomicI64::new(0));
     let counted = Arc::clone(&seen);
     let meanwhile = move |story: &Story, part| {
-        eprintln!("part {part}");
         if part == 1 {
             counted.store(i64::from(busy(story)), Ordering::SeqCst);
         }
