@@ -232,8 +232,10 @@ impl Load {
             // Only a person can tell whether an interrupted attempt arrived.
             return true;
         }
-        let order =
-            json!({ "verb": verb, "filter": { "affiliate": affiliate, "state": state }, "reason": "survival" });
+        // What is dead goes out also when something later has arrived.
+        let force = verb == "replay" && state == "dead";
+        let filter = json!({ "affiliate": affiliate, "state": state });
+        let order = json!({ "verb": verb, "filter": filter, "force": force, "reason": "survival" });
         self.post(address, "/v1/orders", &order).await.is_some()
     }
 

@@ -111,10 +111,11 @@ impl Life {
             () = disk.dark() => None,
             ready = daemon.ready() => Some(ready),
         };
+        let sending = matches!(ready, Some(Ok(_)));
         match ready {
-            None => tally.during_start += 1,
+            None => {}
             // Without power it may end before its end is waited for.
-            Some(Err(_)) if disk.is_dark() => tally.during_start += 1,
+            Some(Err(_)) if disk.is_dark() => {}
             Some(Err(not_ready)) => {
                 tally.unopenable(&format!("exit {:?}: {}", not_ready.code, tail(&not_ready.log)));
                 return;
@@ -143,7 +144,7 @@ impl Life {
         disk.cut_now();
         daemon.over(NOTICED).await;
         daemon.kill();
-        tally.fault();
+        tally.fault(sending);
         drop(mount);
         self.image = disk.survivor();
     }

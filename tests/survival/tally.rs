@@ -16,7 +16,7 @@ pub(crate) struct Tally {
     /// Faults that were injected.
     pub(crate) faults: u64,
     /// Faults that came while a daemon was still on its way up.
-    pub(crate) during_start: u64,
+    during_start: u64,
     lost: u64,
     doubled: u64,
     doubled_beyond: u64,
@@ -47,10 +47,11 @@ impl Tally {
         Self { not_run: Some(why), ..Self::new(campaign, seed) }
     }
 
-    /// A fault was injected.
-    pub(crate) fn fault(&mut self) {
+    /// A fault was injected; `sending` tells whether attempts can have been in flight.
+    pub(crate) fn fault(&mut self, sending: bool) {
         self.faults += 1;
-        self.since_compared += 1;
+        self.during_start += u64::from(!sending);
+        self.since_compared += u64::from(sending);
     }
 
     /// Something acknowledged is gone.
