@@ -19,7 +19,7 @@ const LOG_KEPT: usize = 64 << 10;
 
 /// A daemon that was started.
 pub(crate) struct Daemon {
-    child: Child,
+    child: Mutex<Child>,
     begun: Instant,
     log: Arc<Mutex<String>>,
     ready: watch::Receiver<Option<String>>,
@@ -87,11 +87,11 @@ impl Daemon {
                 }
             }
         });
-        Self { child, begun, log, ready }
+        Self { child: Mutex::new(child), begun, log, ready }
     }
 
     /// Waits until it is ready; returns where it listens, and how long it took.
-    pub(crate) async fn ready(&mut self) -> Result<(String, Duration), NotReady> {
+    pub(crate) async fn ready(&self) -> Result<(String, Duration), NotReady> {
         let mut ready = self.ready.clone();
         let waited = tokio::time::timeout(PATIENCE, ready.wait_for(Option::is_some)).await;
         if let Ok(Ok(address)) = waited {
@@ -103,10 +103,11 @@ impl Daemon {
     }
 
     /// Its exit code, once it has ended of itself; `None` where it has not in time, or was killed by a signal.
-    pub(crate) async fn ended(&mut self, within: Duration) -> Option<i32> {
+    pub(crate) async fn ended(&self, within: Duration) -> Option<i32> {
         let begun = Instant::now();
         while begun.elapsed() < within {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            let status = self.child.lock().unwrap().try_wait().unwrap();
+            if let Some(status) = status {
                 return status.code();
             }
             // The end of a process gives no signal that could be awaited here.
@@ -116,25 +117,31 @@ impl Daemon {
     }
 
     /// Whether it has ended.
-    pub(crate) fn is_over(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+    pub(crate) fn is_over(&self) -> bool {
+        self.child.lock().unwrap().try_wait().unwrap().is_some()
     }
 
     /// Waits until it has ended, however it did; false where it did not in time.
-    pub(crate) async fn over(&mut self, within: Duration) -> bool {
+    pub(crate) async fn over(&self, within: Duration) -> bool {
         self.ended(within).await;
         self.is_over()
     }
 
     /// Kills it as a crash would.
-    pub(crate) fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub(crate) fn kill(&self) {
+        let mut child = self.child.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let _ = rustix::process::kill_process(Pid::from_child(&self.child), signal);
+        let _ = rustix::process::kill_process(Pid::from_child(&self.child.lock().unwrap()), signal);
+    }
+
+    /// How long it is since it was started.
+    pub(crate) fn age(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     /// The end of its log.

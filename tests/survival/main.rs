@@ -19,8 +19,12 @@ mod check;
 mod daemon;
 mod dice;
 mod disk;
+mod images;
+mod kill;
 mod load;
+mod partition;
 mod power;
+mod siege;
 mod tally;
 mod world;
 
@@ -34,7 +38,7 @@ use tally::Tally;
 const REQUIRE: &str = "POSTBACKD_SURVIVAL_REQUIRE";
 
 /// The campaigns, in the order in which they are run.
-const CAMPAIGNS: [&str; 2] = ["power", "liar"];
+const CAMPAIGNS: [&str; 4] = ["power", "liar", "images", "kill"];
 
 fn main() -> ExitCode {
     let asked = match Asked::parse(std::env::args().skip(1)) {
@@ -96,6 +100,8 @@ async fn campaign_of(campaign: &str, asked: &Asked) -> Tally {
             };
             power::run("power", power, asked).await
         }
+        "images" => images::run(asked).await,
+        "kill" => kill::run(asked).await,
         _ => liar(asked).await,
     }
 }

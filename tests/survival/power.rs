@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use crate::asked::Asked;
 use crate::check;
 use crate::daemon::Daemon;
 use crate::dice::Dice;
 use crate::disk::{Cut, Disk, Image, Mount, Policy};
 use crate::load::Load;
+use crate::siege::{self, Stage};
 use crate::tally::Tally;
 use crate::world::World;
 
@@ -18,8 +17,6 @@ use crate::world::World;
 const CUTS_IN_A_LIFE: u64 = 25;
 /// The most operations between two cuts.
 const MOST_OPERATIONS: u64 = 4_000;
-/// Acknowledged events that are handed in again after each start.
-const REPEATED: usize = 10;
 /// How long a daemon without power may take to notice.
 const NOTICED: Duration = Duration::from_secs(5);
 
@@ -105,44 +102,24 @@ impl Life {
         let policy = Policy::ALL[dice.place(Policy::ALL.len())];
         let disk = Disk::on(self.image.clone(), Some(Cut { after, policy, dice }), lies);
         let mount = Mount::new(&disk, &self.world.path("disk")).unwrap();
-        let mut daemon = Daemon::start(&self.world, &[]);
-        let ready = tokio::select! {
-            biased;
-            () = disk.dark() => None,
-            ready = daemon.ready() => Some(ready),
+        let daemon = Daemon::start(&self.world, &[]);
+        let gone = async {
+            disk.dark().await;
+            // It still answers whoever waits; what it acknowledges now must have been durable before.
+            daemon.over(NOTICED).await;
+            daemon.kill();
         };
-        let sending = matches!(ready, Some(Ok(_)));
-        match ready {
-            None => {}
+        let sending = match siege::hit(&self.load, &daemon, tally, gone).await {
+            Stage::Starting => false,
             // Without power it may end before its end is waited for.
-            Some(Err(_)) if disk.is_dark() => {}
-            Some(Err(not_ready)) => {
-                tally.unopenable(&format!("exit {:?}: {}", not_ready.code, tail(&not_ready.log)));
+            Stage::NotReady(_) if disk.is_dark() => false,
+            Stage::NotReady(not_ready) => {
+                tally.unopenable(&not_ready.to_string());
                 return;
             }
-            Some(Ok((address, took))) => {
-                tally.recoveries.push(took);
-                let stop = CancellationToken::new();
-                let load = async {
-                    self.load.repeat_some(&address, REPEATED).await;
-                    self.load.run(&address, &stop, true).await;
-                };
-                let power = async {
-                    disk.dark().await;
-                    stop.cancel();
-                    // Whoever is still waiting for an answer gets it, or sees the daemon die.
-                    daemon.over(NOTICED).await;
-                    daemon.kill();
-                };
-                tokio::pin!(load, power);
-                tokio::select! {
-                    () = &mut load => {}
-                    () = &mut power => load.await,
-                }
-            }
-        }
+            Stage::Running { .. } => true,
+        };
         disk.cut_now();
-        daemon.over(NOTICED).await;
         daemon.kill();
         tally.fault(sending);
         drop(mount);
@@ -160,16 +137,7 @@ impl Life {
     async fn end(&mut self, tally: &mut Tally) {
         let disk = Disk::on(self.image.clone(), None, false);
         let _mount = Mount::new(&disk, &self.world.path("disk")).unwrap();
-        let mut daemon = Daemon::start(&self.world, &[]);
-        match daemon.ready().await {
-            Err(not_ready) => tally.unopenable(&format!("exit {:?}: {}", not_ready.code, tail(&not_ready.log))),
-            Ok((address, took)) => {
-                tally.recoveries.push(took);
-                self.load.run(&address, &CancellationToken::new(), true).await;
-                check::settle(&self.world, &self.load, &address, tally).await;
-            }
-        }
-        daemon.kill();
+        siege::end(&self.world, &self.load, tally).await;
     }
 
     /// Keeps what survived the cut that went wrong.
@@ -181,10 +149,4 @@ impl Life {
         }
         tally.remark = format!("{} bytes kept in {}", self.image.bytes(), self.world.keep().display());
     }
-}
-
-/// The last lines of a log.
-pub(crate) fn tail(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(6)..].join("\n")
 }
