@@ -189,11 +189,15 @@ impl Outbox {
         self.ask(|answer| Request::Settle(Box::new(settlement), answer)).await
     }
 
-    /// Takes the right to attempt a delivery.
+    /// Takes the right to attempt a delivery. Once the outbox has failed there is none: what is sent then could not be
+    /// written down, and would be sent again.
     ///
     /// # Errors
-    /// When the store cannot be read or a record is damaged.
+    /// When the outbox has stopped, the store cannot be read or a record is damaged.
     pub fn begin(&self, id: DeliveryId) -> Result<Begun, OutboxError> {
+        if let Some(error) = self.failure.get() {
+            return Err(error);
+        }
         let Some(claim) = self.claims.claim(id) else { return Ok(Begun::Busy) };
         Ok(Lease::take(&self.reader, id, claim)?.map_or(Begun::NotScheduled, |lease| Begun::Leased(Box::new(lease))))
     }

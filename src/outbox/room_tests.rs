@@ -1,4 +1,5 @@
-//! What an event holds on its way to the disk comes back when it is there, and not before.
+//! What an event holds on its way to the disk comes back when it is there, and not before; and nothing is sent any more
+//! once the disk has failed.
 
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, mpsc};
@@ -7,14 +8,16 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::domain::event::Status;
+use crate::domain::id::PostbackRef;
+use crate::domain::postback::OrderPolicy;
 use crate::fixtures;
 use crate::ops::clock::SystemClock;
 
-/// An engine whose disk is as slow as the test likes: each sync waits for a word.
+/// An engine whose disk is as slow as the test likes: each sync waits for a word, which may be that it fails.
 #[derive(Debug)]
 struct SlowDisk {
     memory: MemoryEngine,
-    words: Mutex<mpsc::Receiver<()>>,
+    words: Mutex<mpsc::Receiver<std::io::Result<()>>>,
 }
 
 impl Engine for SlowDisk {
@@ -35,8 +38,8 @@ impl Engine for SlowDisk {
     }
 
     fn sync(&self) -> Result<(), EngineError> {
-        let _ = self.words.lock().unwrap().recv();
-        Ok(())
+        let word = self.words.lock().unwrap().recv().unwrap_or(Ok(()));
+        word.map_err(|error| EngineError::Sync(error.into()))
     }
 
     fn disk_bytes(&self) -> Result<u64, EngineError> {
@@ -52,7 +55,7 @@ fn request() -> AcceptRequest {
 #[tokio::test]
 async fn a_caller_that_goes_away_gives_nothing_back_before_its_events_are_durable() {
     let (word, words) = mpsc::channel();
-    word.send(()).unwrap(); // for the sync that makes a new store
+    word.send(Ok(())).unwrap(); // for the sync that makes a new store
     let engine = SlowDisk { memory: MemoryEngine::default(), words: Mutex::new(words) };
     let options = Options { clock: Arc::new(SystemClock), keep_free: None, observer: None };
     let outbox = Outbox::open(Arc::new(engine), options).unwrap();
@@ -65,10 +68,32 @@ async fn a_caller_that_goes_away_gives_nothing_back_before_its_events_are_durabl
     drop(accepting);
     assert_eq!(budget.available_permits(), 0, "its events still wait");
 
-    word.send(()).unwrap();
+    word.send(Ok(())).unwrap();
     let back = tokio::time::timeout(std::time::Duration::from_secs(30), budget.acquire_many(5)).await;
     assert!(back.unwrap().is_ok());
     assert_eq!(outbox.reader().totals().accepted, 1, "they were written all the same");
+    drop(word);
+    outbox.close().await;
+}
+
+#[tokio::test]
+async fn nothing_is_sent_once_the_disk_has_failed() {
+    let (word, words) = mpsc::channel();
+    let engine = SlowDisk { memory: MemoryEngine::default(), words: Mutex::new(words) };
+    let options = Options { clock: Arc::new(SystemClock), keep_free: None, observer: None };
+    word.send(Ok(())).unwrap(); // for the sync that makes a new store
+    let outbox = Outbox::open(Arc::new(engine), options).unwrap();
+    let postback = PostbackRef { affiliate: "acme".parse().unwrap(), postback: "all".parse().unwrap() };
+    let planned = PlannedDelivery { postback, lane: None, order: OrderPolicy::default() };
+    word.send(Ok(())).unwrap();
+    let accepted = outbox.accept(vec![AcceptRequest { plan: vec![planned], ..request() }]).await.unwrap().remove(0);
+    let Ingested::Accepted(accepted) = accepted.unwrap() else { panic!("it is new") };
+    let id = accepted.deliveries[0];
+    assert!(outbox.begin(id).unwrap().leased().is_some());
+
+    word.send(Err(std::io::ErrorKind::Other.into())).unwrap();
+    assert!(outbox.accept(vec![request()]).await.is_err());
+    assert!(matches!(outbox.begin(id), Err(OutboxError::Stopped(_))), "its end could not be written down");
     drop(word);
     outbox.close().await;
 }

@@ -2,7 +2,8 @@
 //!
 //! sled's own `flush` ends in `sync_file_range`, which survives neither a power cut nor a kernel crash.
 //! Every [`Engine::sync`] therefore ends in `fdatasync` of the `db` file, and creation fsyncs the files and
-//! the directories that name them. Values stay far below sled's blob threshold, so that nothing durable
+//! the directories that name them. A new store is made beside its place and moved there once it is whole: sled writes
+//! its settings without a sync, and does not open where a power cut has left half of them. Values stay far below sled's blob threshold, so that nothing durable
 //! ever lives in a file of its own.
 
 mod snapshot;
@@ -14,6 +15,9 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
 use super::engine::{Batch, Engine, EngineError, Pairs};
 
 /// A page holds up to about 17 values and must fit a quarter of a segment to stay out of `blobs/`: this
@@ -22,6 +26,10 @@ const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 /// How long a locked store is waited for, and how often it is asked for meanwhile.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// Where sled has its files.
+const DATA: &str = "sled";
+/// Where they are while the store is being made. What is found here was never finished, and nobody was told of it.
+const UNFINISHED: &str = "sled.unfinished";
 
 /// A sled store in a directory of its own.
 #[derive(Debug)]
@@ -38,14 +46,17 @@ impl SledEngine {
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, EngineError> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| EngineError::Open { path: path.into(), source };
         make_private_directory(path).map_err(|e| failed(e.into()))?;
-        let data = path.join("sled");
-        make_private_directory(&data).map_err(|e| failed(e.into()))?;
-        let config = ::sled::Config::new()
-            .path(&data)
-            .cache_capacity(cache_bytes)
-            .segment_size(SEGMENT_BYTES)
-            .flush_every_ms(None)
-            .mode(::sled::Mode::HighThroughput);
+        let data = path.join(DATA);
+        if !data.exists() {
+            let Some(_making) = lock(path).map_err(|e| failed(e.into()))? else {
+                return Err(EngineError::InUse { path: path.into() });
+            };
+            // Whoever had the lock before may have made it.
+            if !data.exists() {
+                create(path, &data).map_err(failed)?;
+            }
+        }
+        let config = config(&data).cache_capacity(cache_bytes);
         let db = open_unlocked(&config, &data).map_err(|error| {
             if is_locked(&error) { EngineError::InUse { path: path.into() } } else { failed(cause(error)) }
         })?;
@@ -56,12 +67,47 @@ impl SledEngine {
     }
 }
 
+/// How sled keeps a store in a directory.
+fn config(data: &Path) -> ::sled::Config {
+    ::sled::Config::new()
+        .path(data)
+        .segment_size(SEGMENT_BYTES)
+        .flush_every_ms(None)
+        .mode(::sled::Mode::HighThroughput)
+}
+
+/// Makes an empty store: whole, or not at all.
+fn create(path: &Path, data: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let unfinished = path.join(UNFINISHED);
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished)?;
+    }
+    make_private_directory(&unfinished)?;
+    let db = config(&unfinished).open().map_err(cause)?;
+    db.flush().map_err(cause)?;
+    sync_creation(&unfinished)?;
+    drop(db);
+    fs::rename(&unfinished, data)?;
+    File::open(path)?.sync_all()?;
+    Ok(())
+}
+
+/// A lock on a file or directory; `None` where another has it.
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    let file = File::open(path)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The engine's snapshots in a store's directory that do not check out, each with whether it was finished.
 ///
 /// # Errors
 /// When they cannot be read.
 pub fn torn_snapshots(path: &Path) -> io::Result<Vec<(PathBuf, bool)>> {
-    snapshot::torn(&path.join("sled"))
+    snapshot::torn(&path.join(DATA))
 }
 
 /// Opens the store, waiting a moment for its lock: threads of sled may hold it a little longer than the handle whose
@@ -152,4 +198,41 @@ impl Engine for SledEngine {
 
 fn pair(found: ::sled::Result<(::sled::IVec, ::sled::IVec)>) -> Result<(Vec<u8>, Vec<u8>), EngineError> {
     found.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(|e| EngineError::Read(cause(e)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CACHE_BYTES: u64 = 1 << 20;
+
+    #[test]
+    fn a_store_that_was_not_finished_is_made_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        // What a power cut in the middle leaves: names without content, and settings cut off.
+        let unfinished = directory.path().join(UNFINISHED);
+        fs::create_dir(&unfinished).unwrap();
+        for (name, content) in [("db", ""), ("conf", "segment_si")] {
+            fs::write(unfinished.join(name), content).unwrap();
+        }
+        let engine = SledEngine::open(directory.path(), CACHE_BYTES).unwrap();
+        engine.apply(Batch { writes: vec![(b"key".to_vec(), Some(b"value".to_vec()))] }).unwrap();
+        engine.sync().unwrap();
+        drop(engine);
+        assert!(!unfinished.exists());
+        let engine = SledEngine::open(directory.path(), CACHE_BYTES).unwrap();
+        assert_eq!(engine.get(b"key").unwrap(), Some(b"value".to_vec()));
+    }
+
+    #[test]
+    fn a_store_that_another_is_making_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let making = lock(directory.path()).unwrap();
+        fs::create_dir(directory.path().join(UNFINISHED)).unwrap();
+        let error = SledEngine::open(directory.path(), CACHE_BYTES).unwrap_err();
+        assert!(matches!(error, EngineError::InUse { .. }), "{error}");
+        assert!(directory.path().join(UNFINISHED).exists());
+        drop(making);
+        SledEngine::open(directory.path(), CACHE_BYTES).unwrap();
+    }
 }

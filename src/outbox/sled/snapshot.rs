@@ -13,9 +13,6 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
-
 const PREFIX: &str = "snap.";
 const UNFINISHED: &str = ".generating";
 /// Bytes behind the content: its length and its checksum.
@@ -67,15 +64,9 @@ pub(super) fn discard_torn(data: &Path) -> io::Result<()> {
 
 /// The lock that sled takes on its data; `None` where there is no data, or another has it.
 fn lock(data: &Path) -> io::Result<Option<File>> {
-    let file = match File::open(data.join("db")) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
+    match super::lock(&data.join("db")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        locked => locked,
     }
 }
 

@@ -1,0 +1,125 @@
+//! Breaks the world below the real daemon, and proves that nothing acknowledged is lost.
+//!
+//! Each campaign injects faults of one kind while events are handed in and orders given, and looks after each fault at
+//! everything that was acknowledged. `cargo test` runs a small version of every campaign; by hand, they are as large as
+//! wanted: `docs/reliability.md`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::missing_panics_doc,
+    reason = "a campaign fails by panicking, measures with the real clock, and prints what came of it"
+)]
+
+mod asked;
+mod check;
+mod daemon;
+mod dice;
+mod disk;
+mod images;
+mod kill;
+mod load;
+mod partition;
+mod power;
+mod siege;
+mod tally;
+mod world;
+
+use std::process::ExitCode;
+
+use asked::Asked;
+use power::Power;
+use tally::Tally;
+
+/// Which campaigns must be run: what cannot be run fails. Names divided by commas, or `all`.
+const REQUIRE: &str = "POSTBACKD_SURVIVAL_REQUIRE";
+
+/// The campaigns, in the order in which they are run.
+const CAMPAIGNS: [&str; 4] = ["power", "liar", "images", "kill"];
+
+fn main() -> ExitCode {
+    let asked = match Asked::parse(std::env::args().skip(1)) {
+        Ok(asked) => asked,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    if asked.list {
+        for campaign in CAMPAIGNS {
+            println!("{campaign}: test");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let bad = runtime.block_on(async {
+        tokio::select! {
+            bad = run(&asked) => bad,
+            // What is mounted or running goes with what is dropped here.
+            _ = tokio::signal::ctrl_c() => true,
+        }
+    });
+    if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Runs what was asked for; true where something went wrong.
+async fn run(asked: &Asked) -> bool {
+    let wanted: Vec<&str> = CAMPAIGNS.into_iter().filter(|campaign| asked.wants(campaign)).collect();
+    if wanted.is_empty() {
+        return false;
+    }
+    println!("{}", Tally::heads());
+    let required = std::env::var(REQUIRE).unwrap_or_default();
+    let mut tallies = Vec::new();
+    let mut bad = false;
+    for campaign in wanted {
+        let tally = campaign_of(campaign, asked).await;
+        println!("{}", tally.line());
+        let is_required = required.split(',').any(|name| name == campaign || name == "all");
+        bad |= tally.is_bad() || (tally.not_run.is_some() && is_required);
+        tallies.push(tally);
+    }
+    for tally in tallies.iter().filter(|tally| tally.is_bad()) {
+        eprintln!("{}", tally.complaint());
+    }
+    let lines: Vec<_> = tallies.iter().map(Tally::to_json).collect();
+    println!("{}", serde_json::json!({ "campaigns": lines, "ok": !bad }));
+    bad
+}
+
+async fn campaign_of(campaign: &str, asked: &Asked) -> Tally {
+    match campaign {
+        "power" => {
+            let power = Power {
+                cuts: asked.size("--cuts", 16, 200),
+                events: asked.size("--events", 1_600, 100_000),
+                lies: false,
+            };
+            power::run("power", power, asked).await
+        }
+        "images" => images::run(asked).await,
+        "kill" => kill::run(asked).await,
+        _ => liar(asked).await,
+    }
+}
+
+/// The harness's own test: on a disk that does not sync, losses must be seen.
+async fn liar(asked: &Asked) -> Tally {
+    let power = Power { cuts: 10, events: 2_000, lies: true };
+    let mut seen = power::run("liar", power, asked).await;
+    if seen.not_run.is_some() {
+        return seen;
+    }
+    let mut tally = Tally::new("liar", asked.seed);
+    tally.faults = seen.faults;
+    tally.recoveries = std::mem::take(&mut seen.recoveries);
+    if seen.saw_loss() {
+        tally.remark = "a lying disk is noticed".into();
+    } else {
+        tally.fail("a disk that ignores every sync was not noticed".into());
+    }
+    tally
+}
