@@ -161,18 +161,22 @@ impl Dispatcher {
         let stop = self.parts.stop.clone();
         loop {
             self.take_arrivals();
+            while let Ok(report) = reported.try_recv() {
+                self.take_report(report);
+            }
+            // One at a time: whoever asks all the time must not hold up everything else.
+            if let Ok(answer) = asked.try_recv() {
+                drop(answer.send(self.status()));
+            }
             let wake = self.step();
+            // In a fixed order, so that the same happenings always lead to the same turns.
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
-                () = arrivals.wait() => {}
-                Some(report) = reported.recv() => {
-                    self.take_report(report);
-                    while let Ok(report) = reported.try_recv() {
-                        self.take_report(report);
-                    }
-                }
-                Some(answer) = asked.recv() => drop(answer.send(self.status())),
                 Ok(()) = self.parts.routing.changed() => self.configure(),
+                Some(report) = reported.recv() => self.take_report(report),
+                () = arrivals.wait() => {}
+                Some(answer) = asked.recv() => drop(answer.send(self.status())),
                 () = tokio::time::sleep(wake) => {}
             }
         }
