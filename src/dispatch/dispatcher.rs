@@ -22,7 +22,7 @@ use crate::domain::plan::Affiliates;
 use crate::domain::postback::Postback;
 use crate::ops::clock::SharedClock;
 use crate::outbox::{Due, Outbox, OutboxError, PostbackNo, SendClass, Window};
-use crate::transport::Transport;
+use crate::transport::SharedWire;
 
 /// Longest the dispatcher sleeps: a wall clock that is set back or forward is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ pub struct Routing {
     /// Most attempts in flight at once.
     pub slots: usize,
     /// The wire, with its egress policy.
-    pub transport: Transport,
+    pub wire: SharedWire,
 }
 
 impl Routing {
@@ -118,7 +118,7 @@ pub fn start(parts: Parts) -> (Dispatch, tokio::task::JoinHandle<()>) {
     let routing = parts.routing.borrow().clone();
     let attempter = Attempter {
         outbox: parts.outbox.clone(),
-        transport: routing.transport.clone(),
+        wire: Arc::clone(&routing.wire),
         clock: parts.clock.clone(),
         observers: parts.observers.clone().into(),
     };
@@ -200,7 +200,7 @@ impl Dispatcher {
             routes.push(Route { postback: number, affiliate: name.affiliate, paused: pauses.contains_key(&number) });
         }
         let routing = Arc::clone(&self.routing);
-        self.attempter.transport = routing.transport.clone();
+        self.attempter.wire = Arc::clone(&routing.wire);
         let now = self.now();
         self.scheduler.configure(routing.slots, &routes, |affiliate| routing.limits(affiliate), now);
     }
