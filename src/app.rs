@@ -103,8 +103,8 @@ struct Live {
 fn routing(settings: &Settings) -> Result<Arc<Routing>, TransportError> {
     let egress = EgressPolicy { allow: settings.egress.allow.clone(), ports: settings.egress.ports.clone() };
     let response_cap = usize::try_from(settings.dispatch.response_cap).unwrap_or(usize::MAX);
-    let transport = Transport::new(&TransportOptions { egress, response_cap })?;
-    Ok(Arc::new(Routing { affiliates: settings.affiliates.clone(), slots: settings.dispatch.in_flight, transport }))
+    let wire = Arc::new(Transport::new(&TransportOptions { egress, response_cap })?);
+    Ok(Arc::new(Routing { affiliates: settings.affiliates.clone(), slots: settings.dispatch.in_flight, wire }))
 }
 
 fn intake_rules(settings: &Settings, routing: &Arc<Routing>) -> Arc<IntakeRules> {

@@ -18,13 +18,13 @@ use crate::domain::timestamp::to_micros;
 use crate::ops::clock::{SharedClock, monotonic};
 use crate::ops::random;
 use crate::outbox::{Begun, Due, Outbox, OutboxError, Pause, Settlement};
-use crate::transport::Transport;
+use crate::transport::SharedWire;
 
 /// What an attempt needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Attempter {
     pub(crate) outbox: Outbox,
-    pub(crate) transport: Transport,
+    pub(crate) wire: SharedWire,
     pub(crate) clock: SharedClock,
     pub(crate) observers: Arc<[Arc<dyn AttemptObserver>]>,
 }
@@ -109,7 +109,7 @@ impl Attempter {
             number: lease.before().made + 1,
         };
         tracing::debug!(delivery = %errand.id, postback = %postback.reference(), attempt = errand.number, "postback.attempting");
-        let Made { record, judgement } = errand::run(errand, &postback, &self.transport, &*self.clock).await;
+        let Made { record, judgement } = errand::run(errand, &postback, &*self.wire, &*self.clock).await;
         let at = to_micros(self.clock.now());
         let policy = &postback.retry;
         let conclusion =

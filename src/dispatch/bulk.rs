@@ -24,6 +24,7 @@ use crate::domain::delivery::StateKind;
 use crate::domain::id::{BulkId, EventId};
 use crate::domain::timestamp::to_micros;
 use crate::inspect::{self, DeliveryFilter, ListError};
+use crate::ops::beside::beside;
 use crate::ops::clock::SharedClock;
 use crate::outbox::{
     BulkChanged, BulkRecord, BulkState, BulkStep, MAX_REFUSALS, OrderRequest, Outbox, OutboxError, Refusal, Stepped,
@@ -267,8 +268,9 @@ impl BulkOrders {
             tokio::spawn(async move {
                 let stop = orders.stop.clone();
                 let ended = tokio::select! {
-                    ended = orders.carry_out(id) => ended,
+                    biased;
                     () = stop.cancelled() => Ok(()),
+                    ended = orders.carry_out(id) => ended,
                 };
                 locked(&orders.under_way).remove(&id);
                 match ended {
@@ -293,7 +295,7 @@ impl BulkOrders {
             let mut after = None;
             loop {
                 let reader = self.outbox.reader().clone();
-                let targets = tokio::task::spawn_blocking(move || reader.targets(id, after, PAGE)).await;
+                let targets = beside(move || reader.targets(id, after, PAGE)).await;
                 let targets = targets.map_err(|error| OutboxError::Stopped(error.to_string()))??;
                 let Some(last) = targets.last().copied() else { break };
                 after = Some(last);
@@ -302,7 +304,7 @@ impl BulkOrders {
                 }
             }
             let reader = self.outbox.reader().clone();
-            let left = tokio::task::spawn_blocking(move || reader.targets(id, None, 1)).await;
+            let left = beside(move || reader.targets(id, None, 1)).await;
             if left.map_err(|error| OutboxError::Stopped(error.to_string()))??.is_empty() {
                 self.outbox.change_bulk(id, BulkState::Finished, "postbackd").await?;
                 tracing::info!(order = %id, "order.finished");

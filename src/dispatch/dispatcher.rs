@@ -22,7 +22,7 @@ use crate::domain::plan::Affiliates;
 use crate::domain::postback::Postback;
 use crate::ops::clock::SharedClock;
 use crate::outbox::{Due, Outbox, OutboxError, PostbackNo, Room, SendClass, Window};
-use crate::transport::Transport;
+use crate::transport::SharedWire;
 
 /// Longest the dispatcher sleeps: a wall clock that is set back or forward is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ pub struct Routing {
     /// Most attempts in flight at once.
     pub slots: usize,
     /// The wire, with its egress policy.
-    pub transport: Transport,
+    pub wire: SharedWire,
 }
 
 impl Routing {
@@ -118,7 +118,7 @@ pub fn start(parts: Parts) -> (Dispatch, tokio::task::JoinHandle<()>) {
     let routing = parts.routing.borrow().clone();
     let attempter = Attempter {
         outbox: parts.outbox.clone(),
-        transport: routing.transport.clone(),
+        wire: Arc::clone(&routing.wire),
         clock: parts.clock.clone(),
         observers: parts.observers.clone().into(),
     };
@@ -161,18 +161,22 @@ impl Dispatcher {
         let stop = self.parts.stop.clone();
         loop {
             self.take_arrivals();
+            while let Ok(report) = reported.try_recv() {
+                self.take_report(report);
+            }
+            // One at a time: whoever asks all the time must not hold up everything else.
+            if let Ok(answer) = asked.try_recv() {
+                drop(answer.send(self.status()));
+            }
             let wake = self.step();
+            // In a fixed order, so that the same happenings always lead to the same turns.
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
-                () = arrivals.wait() => {}
-                Some(report) = reported.recv() => {
-                    self.take_report(report);
-                    while let Ok(report) = reported.try_recv() {
-                        self.take_report(report);
-                    }
-                }
-                Some(answer) = asked.recv() => drop(answer.send(self.status())),
                 Ok(()) = self.parts.routing.changed() => self.configure(),
+                Some(report) = reported.recv() => self.take_report(report),
+                () = arrivals.wait() => {}
+                Some(answer) = asked.recv() => drop(answer.send(self.status())),
                 () = tokio::time::sleep(wake) => {}
             }
         }
@@ -196,7 +200,7 @@ impl Dispatcher {
             routes.push(Route { postback: number, affiliate: name.affiliate, paused: pauses.contains_key(&number) });
         }
         let routing = Arc::clone(&self.routing);
-        self.attempter.transport = routing.transport.clone();
+        self.attempter.wire = Arc::clone(&routing.wire);
         let now = self.now();
         self.scheduler.configure(routing.slots, &routes, |affiliate| routing.limits(affiliate), now);
     }

@@ -1,6 +1,6 @@
 //! One request: rendered and signed, sent, judged. What an attempt is without the delivery that it is made for.
 //!
-//! Everything here is either pure or the one call of the transport, and nothing of it is stored: whoever runs an errand
+//! Everything here is either pure or the one call of the wire, and nothing of it is stored: whoever runs an errand
 //! decides what becomes of the record.
 
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use crate::domain::template::Scope;
 use crate::domain::timestamp::to_micros;
 use crate::ops::clock::Clock;
 use crate::ops::random;
-use crate::transport::{Exchange, Received, Transport};
+use crate::transport::{Exchange, Received, Wire};
 
 /// What is to be told, and under which name.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +55,7 @@ pub(crate) struct Made {
 }
 
 /// Renders, sends and judges.
-pub(crate) async fn run(errand: Errand<'_>, postback: &Postback, transport: &Transport, clock: &dyn Clock) -> Made {
+pub(crate) async fn run(errand: Errand<'_>, postback: &Postback, wire: &dyn Wire, clock: &dyn Clock) -> Made {
     let started_at = to_micros(clock.now());
     let blank = AttemptRecord {
         number: errand.number,
@@ -76,7 +76,7 @@ pub(crate) async fn run(errand: Errand<'_>, postback: &Postback, transport: &Tra
     };
     let blank = AttemptRecord { request: Some(request.record.clone().capped()), digest: Some(request.digest), ..blank };
     let mask = request.concealed.mask();
-    let Exchange { result, timings, remote } = transport.send(request, postback.timeouts).await;
+    let Exchange { result, timings, remote } = wire.send(request, postback.timeouts).await;
     let blank = AttemptRecord { timings, remote: remote.map(|address| address.to_string()), ..blank };
     match result {
         Ok(received) => judged(blank, received, postback, &mask, clock.now()),

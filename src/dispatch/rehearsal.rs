@@ -9,7 +9,7 @@ use crate::domain::record::AttemptRecord;
 use crate::domain::timestamp::to_micros;
 use crate::ops::clock::Clock;
 use crate::ops::random;
-use crate::transport::Transport;
+use crate::transport::Wire;
 
 use super::errand::{self, Errand, Made};
 
@@ -23,8 +23,8 @@ pub struct Rehearsal {
 }
 
 /// Sends one request, and judges the answer by the postback's own rules.
-pub async fn rehearse(errand: Errand<'_>, postback: &Postback, transport: &Transport, clock: &dyn Clock) -> Rehearsal {
-    let Made { record, judgement } = errand::run(errand, postback, transport, clock).await;
+pub async fn rehearse(errand: Errand<'_>, postback: &Postback, wire: &dyn Wire, clock: &dyn Clock) -> Rehearsal {
+    let Made { record, judgement } = errand::run(errand, postback, wire, clock).await;
     let now = to_micros(clock.now());
     let delivery = Delivery::planned(Destination::Schedule { due: now });
     let dedupes = postback.receiver_dedupes;

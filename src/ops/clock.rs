@@ -28,7 +28,9 @@ impl Clock for SystemClock {
 }
 
 /// The monotonic clock, for durations only.
+///
+/// The runtime's, so that what is timed here agrees with the runtime's timers also where a simulation moves these.
 #[allow(clippy::disallowed_methods, reason = "the sanctioned place")]
 pub fn monotonic() -> Instant {
-    Instant::now()
+    tokio::time::Instant::now().into_std()
 }

@@ -1,5 +1,6 @@
 //! What a daemon needs around its work: clock, randomness, environment, logs, metrics.
 
+pub mod beside;
 pub mod clock;
 pub mod descriptors;
 pub mod doctor;

@@ -176,73 +176,108 @@ impl Drop for PanicWatch {
     }
 }
 
-/// Gathers requests into groups until it is told to stop or the last sender is gone.
+/// The build thread: gathers requests into groups until it is told to stop or the last sender is gone.
 pub(crate) fn build(shared: &Shared, mut requests: mpsc::Receiver<Request>, groups: &SyncSender<Group>, last: EventId) {
-    let mut writer = Writer::new(&*shared.engine, shared.mirror.clone(), shared.claims.clone(), last);
-    let mut unfinished: Option<Request> = None;
-    while let Some(first) = unfinished.take().or_else(|| requests.blocking_recv()) {
-        let begun = monotonic();
-        let mut replies = Vec::new();
-        let mut next = Some(first);
-        let mut stopping = false;
-        while let Some(request) = next {
-            stopping |= matches!(request, Request::Stop);
-            unfinished = handle(shared, &mut writer, request, &mut replies);
-            let full = replies.len() >= MAX_GROUP_REQUESTS || writer.writes() >= MAX_GROUP_WRITES;
-            let room = !stopping && !full && unfinished.is_none();
-            next = if room { requests.try_recv().ok() } else { None };
-        }
-        let applied = match shared.failure.get() {
-            Some(error) => Err(error),
-            None => writer.finish().and_then(|(batch, effects)| {
-                if !batch.writes.is_empty() {
-                    let copy = shared.tap.copy(&batch);
-                    shared.engine.apply(batch)?;
-                    shared.tap.applied(copy);
-                }
-                Ok(effects)
-            }),
-        };
-        match applied {
-            Ok(effects) => {
-                if groups.send(Group { begun, replies, effects }).is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                shared.failure.set(&error);
-                answer(replies, Err(&error));
-            }
-        }
-        if stopping {
+    let mut builder = Builder::new(shared, last);
+    while let Some(first) = builder.unfinished.take().or_else(|| requests.blocking_recv()) {
+        let gathered = builder.gather(first, &mut requests);
+        let stopping = gathered.stopping;
+        let passed_on = builder.apply(gathered).is_none_or(|group| groups.send(group).is_ok());
+        if stopping || !passed_on {
             return;
         }
     }
 }
 
-/// Makes groups durable, as many as wait with one sync, and answers them.
+/// Builds groups, one after the other.
+pub(crate) struct Builder<'s> {
+    shared: &'s Shared,
+    writer: Writer<'s>,
+    /// What is left of a request that was too large for the last group: the next one begins with it.
+    pub(crate) unfinished: Option<Request>,
+}
+
+/// Requests that are carried out together, before they are applied.
+pub(crate) struct Gathered {
+    begun: Instant,
+    replies: Vec<Reply>,
+    /// Whether this is the last group.
+    pub(crate) stopping: bool,
+}
+
+impl<'s> Builder<'s> {
+    pub(crate) fn new(shared: &'s Shared, last: EventId) -> Self {
+        let writer = Writer::new(&*shared.engine, shared.mirror.clone(), shared.claims.clone(), last);
+        Self { shared, writer, unfinished: None }
+    }
+
+    /// Carries out a request and those that wait behind it, as many as fit a group.
+    pub(crate) fn gather(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) -> Gathered {
+        let mut gathered = Gathered { begun: monotonic(), replies: Vec::new(), stopping: false };
+        let mut next = Some(first);
+        while let Some(request) = next {
+            gathered.stopping |= matches!(request, Request::Stop);
+            self.unfinished = handle(self.shared, &mut self.writer, request, &mut gathered.replies);
+            let full = gathered.replies.len() >= MAX_GROUP_REQUESTS || self.writer.writes() >= MAX_GROUP_WRITES;
+            let room = !gathered.stopping && !full && self.unfinished.is_none();
+            next = if room { requests.try_recv().ok() } else { None };
+        }
+        gathered
+    }
+
+    /// Makes a group visible, so that it can be made durable; `None` where that fails, which is final.
+    pub(crate) fn apply(&mut self, gathered: Gathered) -> Option<Group> {
+        let Gathered { begun, replies, .. } = gathered;
+        let applied = match self.shared.failure.get() {
+            Some(error) => Err(error),
+            None => self.writer.finish().and_then(|(batch, effects)| {
+                if !batch.writes.is_empty() {
+                    let copy = self.shared.tap.copy(&batch);
+                    self.shared.engine.apply(batch)?;
+                    self.shared.tap.applied(copy);
+                }
+                Ok(effects)
+            }),
+        };
+        match applied {
+            Ok(effects) => Some(Group { begun, replies, effects }),
+            Err(error) => {
+                self.shared.failure.set(&error);
+                answer(replies, Err(&error));
+                None
+            }
+        }
+    }
+}
+
+/// The sync thread: makes groups durable, as many as wait with one sync.
 pub(crate) fn sync(shared: &Shared, groups: &SyncReceiver<Group>) {
     while let Ok(first) = groups.recv() {
         let mut pending = vec![first];
         pending.extend(groups.try_iter());
-        let result = match shared.failure.get() {
-            Some(error) => Err(error),
-            None => shared.engine.sync().map_err(OutboxError::from),
-        };
-        if let Err(error) = &result {
-            shared.failure.set(error);
-        }
-        for group in pending {
-            // Claims end before anybody learns of what was scheduled, so that it can be leased at once.
-            drop(group.effects.claims);
-            if result.is_ok() {
-                shared.arrivals.push(group.effects.due, group.effects.pauses_changed);
-                if let Some(observer) = &shared.observer {
-                    observer.committed(monotonic().duration_since(group.begun), group.replies.len());
-                }
+        make_durable(shared, pending);
+    }
+}
+
+/// Makes groups durable with one sync, and answers them.
+pub(crate) fn make_durable(shared: &Shared, pending: Vec<Group>) {
+    let result = match shared.failure.get() {
+        Some(error) => Err(error),
+        None => shared.engine.sync().map_err(OutboxError::from),
+    };
+    if let Err(error) = &result {
+        shared.failure.set(error);
+    }
+    for group in pending {
+        // Claims end before anybody learns of what was scheduled, so that it can be leased at once.
+        drop(group.effects.claims);
+        if result.is_ok() {
+            shared.arrivals.push(group.effects.due, group.effects.pauses_changed);
+            if let Some(observer) = &shared.observer {
+                observer.committed(monotonic().duration_since(group.begun), group.replies.len());
             }
-            answer(group.replies, result.as_ref().copied());
         }
+        answer(group.replies, result.as_ref().copied());
     }
 }
 

@@ -10,6 +10,7 @@ use super::model::OutboxError;
 use super::read::Reader;
 use crate::domain::id::{DeliveryId, EventId};
 use crate::domain::retention::{Pressure, RetentionPolicy};
+use crate::ops::beside::beside;
 use crate::ops::clock::{SharedClock, monotonic};
 
 /// Events looked at in one commit.
@@ -40,8 +41,9 @@ pub async fn run(outbox: Outbox, clock: SharedClock, policy: impl Fn() -> Retent
             tokio::time::sleep(REST).await;
         };
         tokio::select! {
-            () = pass => {}
+            biased;
             () = stop.cancelled() => return,
+            () = pass => {}
         }
     }
 }
@@ -106,7 +108,7 @@ async fn round(
             break;
         }
         let (reader, from, now) = (outbox.reader().clone(), *after, clock.now());
-        let looked = tokio::task::spawn_blocking(move || look(&reader, policy, from, now)).await;
+        let looked = beside(move || look(&reader, policy, from, now)).await;
         let (last, over) = looked.map_err(|error| OutboxError::Stopped(error.to_string()))??;
         *after = last;
         if last.is_none() {

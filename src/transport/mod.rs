@@ -9,10 +9,12 @@ mod failure;
 mod phases;
 mod resolver;
 mod tls;
+mod wire;
 
 pub use client::{Exchange, Received, SendFailure, Transport, TransportError, TransportOptions, api_client};
 pub use egress::{EgressPolicy, Forbidden};
 pub use tls::{Trust, trust};
+pub use wire::{Sending, SharedWire, Wire};
 
 #[cfg(test)]
 mod tests;

@@ -214,7 +214,8 @@ fn in_order(world: &World, load: &Load, tally: &mut Tally) {
     for known in book.acknowledged.iter().filter(|known| known.step() == 0) {
         firsts.insert(known.number(), known);
     }
-    let ledgers: Vec<_> = PARTNERS.iter().filter(|partner| !partner.gives_up).map(|p| (p.id, world.received(p.id))).collect();
+    let ledgers: Vec<_> =
+        PARTNERS.iter().filter(|partner| !partner.gives_up).map(|p| (p.id, world.received(p.id))).collect();
     for later in book.acknowledged.iter().filter(|known| known.step() > 0) {
         let Some(earlier) = firsts.get(&later.number()) else { continue };
         if book.cancelling.contains(&later.number()) {

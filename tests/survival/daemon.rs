@@ -66,7 +66,8 @@ impl Daemon {
         };
         command.arg("run").arg("--config").arg(world.configuration());
         let begun = Instant::now();
-        let mut child = command.current_dir(world.path("")).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.current_dir(world.path("")).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(String::new()));
         let (said, ready) = watch::channel(None);

@@ -143,16 +143,7 @@ impl Filesystem for Mounted {
         entered(reply, self.0.make(parent.0, name, permissions(mode & !umask), true));
     }
 
-    fn create(
-        &self,
-        _: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        _: i32,
-        reply: ReplyCreate,
-    ) {
+    fn create(&self, _: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, _: i32, reply: ReplyCreate) {
         match self.0.make(parent.0, name, permissions(mode & !umask), false) {
             Ok(looked) => {
                 reply.created(&BELIEF, &attributes(looked), Generation(0), FileHandle(0), FopenFlags::empty());
