@@ -23,7 +23,7 @@ fi
 
 # What runs leave behind: what they learnt, their logs, and the inputs that they found something with.
 work=${POSTBACKD_FUZZ_WORK:-target/fuzz/work}
-programs=target/fuzz/x86_64-unknown-linux-gnu/release
+programs=${POSTBACKD_FUZZ_PROGRAMS:-target/fuzz/x86_64-unknown-linux-gnu/release}
 longest=4096      # bytes of an input
 kept=1024         # bytes of an input that goes into the corpus
 slowest=10        # seconds for an input
@@ -31,7 +31,8 @@ memory=1024       # MiB of a program
 allocation=64     # MiB of one allocation
 export ASAN_OPTIONS=detect_odr_violation=0:quarantine_size_mb=16:detect_leaks=0
 
-if [[ ${POSTBACKD_FUZZ_BUILT:-} != 1 ]]; then
+# Programs that were built before, and lie elsewhere, are taken as they are.
+if [[ -z ${POSTBACKD_FUZZ_PROGRAMS:-} ]]; then
     cargo +nightly fuzz build --fuzz-dir tests/fuzz --target-dir target/fuzz
 fi
 
