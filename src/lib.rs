@@ -29,5 +29,8 @@ pub mod bench;
 
 pub mod cli;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod fixtures;

@@ -158,7 +158,7 @@ async fn take_batch(
 }
 
 /// One event of a batch; what is not JSON is refused by itself.
-fn parse_item(item: &[u8]) -> Result<Value, Fault> {
+pub(super) fn parse_item(item: &[u8]) -> Result<Value, Fault> {
     let fault = |code, detail| Fault { pointer: String::new(), code, detail };
     if item.len() > MAX_EVENT_BODY {
         let detail = format!("the event is written in {} bytes, at most {MAX_EVENT_BODY} are taken", item.len());

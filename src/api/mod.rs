@@ -10,6 +10,8 @@ mod body;
 mod document;
 mod export;
 mod filter;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod ingest;
 mod listen;
 mod log;

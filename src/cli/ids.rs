@@ -41,7 +41,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<String>, Failure> {
     Ok(ids.into_iter().map(|id| id.to_string()).collect())
 }
 
-fn of_lines(mut from: impl BufRead) -> Result<Vec<DeliveryId>, String> {
+pub(super) fn of_lines(mut from: impl BufRead) -> Result<Vec<DeliveryId>, String> {
     let mut ids = Vec::new();
     let mut line = String::new();
     for number in 1_u64.. {

@@ -47,6 +47,8 @@ mod watch;
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 
 use std::process::ExitCode;
 

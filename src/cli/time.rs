@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use crate::ops::clock::{Clock, SystemClock};
 
 /// Longest duration that can be typed: about a hundred years.
-const LONGEST_SECONDS: u64 = 100 * 366 * 86_400;
+pub(super) const LONGEST_SECONDS: u64 = 100 * 366 * 86_400;
 
 /// Reads `90s`, `2h`, `1h30m`, `7d`, `2w` or `500ms`.
 ///
@@ -54,7 +54,7 @@ pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     moment_at(text, SystemClock.now())
 }
 
-fn moment_at(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+pub(super) fn moment_at(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let text = text.trim();
     if text == "now" {
         return Ok(now);

@@ -20,6 +20,12 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// A text that lies in no file.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn of(path: &str, text: &str) -> Self {
+        Self { path: path.into(), text: text.into() }
+    }
+
     /// Reads a file; what hinders is reported.
     pub(super) fn read(path: &Path, report: &Report) -> Option<Self> {
         match fs::metadata(path).map(|metadata| metadata.len()) {

@@ -15,6 +15,8 @@ mod compile;
 mod daemon;
 mod document;
 mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod item;
 mod json;
 mod lint;

@@ -13,6 +13,8 @@ mod claims;
 mod codec;
 mod commit;
 mod engine;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod handle;
 mod keys;
 mod lease;

@@ -32,12 +32,12 @@ pub(super) enum AffiliateCommand {
 
 /// An affiliate or one of its postbacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Target {
+pub(super) struct Target {
     affiliate: AffiliateId,
     postback: Option<PostbackName>,
 }
 
-fn parse_target(text: &str) -> Result<Target, String> {
+pub(super) fn parse_target(text: &str) -> Result<Target, String> {
     let (affiliate, postback) = match text.split_once('/') {
         Some((affiliate, postback)) => (affiliate, Some(postback)),
         None => (text, None),

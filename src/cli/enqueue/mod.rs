@@ -6,6 +6,8 @@
 mod batch;
 mod elements;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod lines;
 mod rows;
 mod send;

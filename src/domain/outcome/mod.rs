@@ -1,6 +1,8 @@
 //! What an answer, or its absence, means: the response rules, the defaults behind them, and what follows.
 
 mod body;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod rule;
 mod xml;
 

@@ -37,6 +37,8 @@ mod body;
 mod concealed;
 mod echo;
 mod explain;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod headers;
 mod lint;
 mod parameter;
