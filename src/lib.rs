@@ -32,5 +32,7 @@ pub mod cli;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 
+mod planted;
+
 #[cfg(test)]
 mod fixtures;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::delivery::StateKind;
+use crate::planted::{Bug, planted};
 
 /// What is kept under any pressure: producers repeat events for a while, and must be told that they are there already.
 pub const LEAST_AGE: Duration = Duration::from_hours(24);
@@ -107,6 +108,7 @@ impl RetentionPolicy {
     /// however old it is.
     pub fn is_over(self, state: StateKind, since: Timestamp, now: Timestamp) -> bool {
         let old = match state {
+            _ if planted(Bug::OpenRetired) => passed(self.age_of_delivered(), since, now),
             StateKind::Scheduled | StateKind::Waiting | StateKind::InFlight | StateKind::Held => false,
             StateKind::Delivered | StateKind::Cancelled | StateKind::Superseded => {
                 passed(self.age_of_delivered(), since, now)

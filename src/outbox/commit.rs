@@ -14,7 +14,7 @@ use super::arrivals::{Arrivals, Due, SendClass};
 use super::backup::{Tap, TapHolder};
 use super::bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, Stepped, Target};
 use super::claims::Claims;
-use super::engine::Engine;
+use super::engine::{Batch, Engine};
 use super::keys;
 use super::model::{
     AcceptRequest, Accepted, Ingested, OrderRefused, OrderRequest, OutboxError, Pause, PlannedDelivery, PostbackNo,
@@ -27,6 +27,7 @@ use crate::domain::export_mark::{ExportMark, MarkRefused, MarkRequest};
 use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
 use crate::domain::retention::RetentionPolicy;
 use crate::ops::clock::{SharedClock, monotonic};
+use crate::planted::{Bug, planted};
 
 /// Most requests in one group.
 const MAX_GROUP_REQUESTS: usize = 512;
@@ -232,7 +233,8 @@ impl<'s> Builder<'s> {
             Some(error) => Err(error),
             None => self.writer.finish().and_then(|(batch, effects)| {
                 if !batch.writes.is_empty() {
-                    let copy = self.shared.tap.copy(&batch);
+                    let batch = if planted(Bug::TwoBatches) { half_of(&*self.shared.engine, batch)? } else { batch };
+                    let copy = self.shared.tap.copy(&batch).filter(|_| !planted(Bug::BackupTorn));
                     self.shared.engine.apply(batch)?;
                     self.shared.tap.applied(copy);
                 }
@@ -260,11 +262,15 @@ pub(crate) fn sync(shared: &Shared, groups: &SyncReceiver<Group>) {
 }
 
 /// Makes groups durable with one sync, and answers them.
-pub(crate) fn make_durable(shared: &Shared, pending: Vec<Group>) {
+pub(crate) fn make_durable(shared: &Shared, mut pending: Vec<Group>) {
+    if planted(Bug::AcknowledgeBeforeSync) {
+        pending.iter_mut().for_each(|group| answer(std::mem::take(&mut group.replies), Ok(())));
+    }
     let result = match shared.failure.get() {
         Some(error) => Err(error),
         None => shared.engine.sync().map_err(OutboxError::from),
     };
+    let result = if planted(Bug::FailedSyncForgiven) { Ok(()) } else { result };
     if let Err(error) = &result {
         shared.failure.set(error);
     }
@@ -279,6 +285,13 @@ pub(crate) fn make_durable(shared: &Shared, pending: Vec<Group>) {
         }
         answer(group.replies, result.as_ref().copied());
     }
+}
+
+/// Applies the first half of a batch by itself: a bug to be caught.
+fn half_of(engine: &dyn Engine, mut batch: Batch) -> Result<Batch, OutboxError> {
+    let rest = batch.writes.split_off(batch.writes.len() / 2);
+    engine.apply(batch)?;
+    Ok(Batch { writes: rest })
 }
 
 fn answer(replies: Vec<Reply>, result: Result<(), &OutboxError>) {
@@ -393,7 +406,8 @@ fn read_window(engine: &dyn Engine, request: WindowRequest) -> Result<Window, Ou
         Some(due) => std::ops::Bound::Excluded(keys::scheduled(postback, class, due.at, due.id)),
     };
     let mut due = Vec::new();
-    for pair in engine.scan(from, end) {
+    let skipped = usize::from(planted(Bug::RefillSkips) && after.is_some());
+    for pair in engine.scan(from, end).skip(skipped) {
         let (key, _) = pair?;
         if due.len() == limit {
             return Ok(Window { due, complete: false });

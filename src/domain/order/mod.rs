@@ -21,6 +21,7 @@ use super::event::Event;
 use super::id::{DeliveryId, EventId, EventType, LaneName, TransactionId};
 use super::money::Amount;
 use super::postback::{OrderPolicy, OriginalDead, OriginalUnknown, OriginalUnsettled};
+use crate::planted::{Bug, planted};
 
 /// The events of an order group, in the order of their acceptance, each with its deliveries to the affiliate.
 #[derive(Debug, Clone, Default)]
@@ -204,6 +205,9 @@ impl Group {
     /// before it, but only what its own postback was told, or was not, decides whether there is anything to reverse.
     pub fn gate(&self, id: DeliveryId) -> Gate {
         let Some((event, member)) = self.find(id) else { return Gate::Open };
+        if planted(Bug::ReversalOvertakes) && event.facts.reverses.is_some() {
+            return Gate::Open;
+        }
         let place = self.place(event, member);
         let originals = self.originals(event, place);
         let own = || originals.iter().flat_map(|event| &event.members).filter(|m| m.postback == member.postback);

@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 use super::delivery::{Conclusion, DeadReason, DeliveredHow, Delivery, HoldReason};
 use super::retry::{self, RetryPolicy};
 use super::template::RenderError;
+use crate::planted::{Bug, planted};
 use body::Answer;
 
 /// What an attempt came to.
@@ -229,6 +230,9 @@ pub fn conclude(
     let next_step = || {
         let asked = judgement.retry_after.unwrap_or_default();
         match policy.delay(delivery.spent + 1, random) {
+            Some(_) if planted(Bug::RetryAfterHastens) && judgement.retry_after.is_some() => {
+                Conclusion::Again { due: retry::after(now, asked), spends: true }
+            }
             Some(delay) => Conclusion::Again { due: retry::after(now, delay.max(asked)), spends: true },
             None => Conclusion::Dead(DeadReason::Exhausted),
         }

@@ -19,6 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::echo;
 use crate::domain::template::MASK;
+use crate::planted::{Bug, planted};
 
 /// Shortest value that is masked in an answer.
 pub const LEAST_BYTES: usize = 4;
@@ -120,6 +121,9 @@ impl Mask {
 
     /// Where the longest value ends that begins here.
     fn found(&self, text: &[u8], at: usize, is_whole: bool) -> Option<usize> {
+        if planted(Bug::EchoUnmasked) {
+            return None;
+        }
         let may_begin = text.get(at).and_then(|byte| self.starts.get(usize::from(*byte)));
         may_begin.filter(|may_begin| **may_begin)?;
         self.texts.iter().filter_map(|value| echo::end(text, at, value.expose_secret(), is_whole)).max()

@@ -12,6 +12,7 @@ use crate::domain::event::{Event, MAX_KEY_LENGTH, ParamValue};
 use crate::domain::id::{ClickId, OfferId, TransactionId};
 use crate::domain::money::Currency;
 use crate::domain::nearest::nearest;
+use crate::planted::{Bug, planted};
 
 /// Which names may be used: depends on where a template stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,6 +225,7 @@ impl Path {
                 (None, _) => Value::Missing,
             },
             Self::EventId => text(scope.event_id.to_string()),
+            Self::DeliveryId if planted(Bug::FreshKeys) => text(format!("{}-{}", scope.delivery_id, scope.attempt)),
             Self::DeliveryId => text(scope.delivery_id.to_string()),
             Self::Attempt => Value::Number(Decimal::from(scope.attempt)),
             Self::Timestamp => Value::Seconds(scope.timestamp),
