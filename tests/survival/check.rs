@@ -71,7 +71,7 @@ fn compare(export: &[u8], load: &Load, tally: &mut Tally) -> HashMap<String, Row
     let book = load.book();
     for known in &book.acknowledged {
         if !events.contains(&known.event) {
-            tally.lost(&format!("event {} of {}", known.event, known.affiliate()));
+            tally.false_acknowledgement(&format!("event {} of {}", known.event, known.affiliate()));
             continue;
         }
         for delivery in known.deliveries.iter().filter(|delivery| !rows.contains_key(*delivery)) {
