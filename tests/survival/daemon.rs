@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::world::World;
 
 /// Longest that a start may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The pause between two looks at a process: its end gives no signal that could be awaited here.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Bytes of a log that are kept: its end.
@@ -68,7 +68,8 @@ impl Daemon {
         };
         command.arg("run").arg("--config").arg(world.configuration());
         let begun = Instant::now();
-        let mut child = command.current_dir(world.path("")).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.current_dir(world.path("")).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(String::new()));
         let (said, ready) = watch::channel(None);

@@ -25,11 +25,11 @@ const EVENTS: u64 = 150;
 /// How long a daemon whose disk has failed may take to end.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
 /// How long a fault is waited for; the load may be done before it comes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs it.
 pub(crate) async fn run(asked: &Asked) -> Tally {
-    let (eio, enospc) = (asked.size("--eio", 6, 200), asked.size("--enospc", 4, 50));
+    let (eio, enospc) = (asked.size("--eio", 5, 200), asked.size("--enospc", 3, 50));
     let mut tally = Tally::new("faults", asked.seed);
     let mut left_out = Vec::new();
     // The tracer's faults leave the kernel's cache as it is, so that only those of our own disk can show a loss.

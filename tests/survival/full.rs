@@ -61,12 +61,12 @@ async fn campaign(asked: &Asked, faults: u64, world: &World, load: &Load, tally:
             stop.cancel();
             Ok::<(), String>(())
         };
-        let (filled, ()) = tokio::join!(fill, async {
+        let (done, ()) = tokio::join!(fill, async {
             load.run(&address, &stop, true).await;
             // Those who were sent away come back while there is still no room.
             stop.cancelled().await;
         });
-        filled?;
+        done?;
         // It ends only where a write has failed; otherwise it answers 507 and waits for room.
         if daemon.ended(Duration::from_millis(20)).await.is_some_and(|code| code == 0) {
             tally.fail("the disk was full, and the daemon ended without saying so".into());

@@ -14,7 +14,10 @@ use crate::tracer::{self, Point, Seen};
 use crate::world::World;
 
 /// Longest that a traced daemon may take for its load.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// How long a daemon goes on settling behind its load, where no kill came before.
+const SETTLES: Duration = Duration::from_secs(1);
 
 /// What a run begins with.
 struct Beginning<'a> {
@@ -29,9 +32,9 @@ pub(crate) async fn run(asked: &Asked) -> Tally {
     if let Err(why) = tracer::usable() {
         return Tally::not_run("points", asked.seed, why);
     }
-    let events = asked.size("--events", 60, 500);
+    let events = asked.size("--events", 200, 500);
     // How many of all points, evenly spread; all of them by hand.
-    let most = asked.size("--points", 12, u64::MAX);
+    let most = asked.size("--points", 10, u64::MAX);
     let mut tally = Tally::new("points", asked.seed);
     let mut world = World::new(Path::new("outbox")).await;
     campaign(asked, (events, most), &world, &mut tally).await;
@@ -48,14 +51,11 @@ async fn campaign(asked: &Asked, (events, most): (u64, u64), world: &World, tall
     let kept = world.path("old");
     let _ = std::fs::rename(world.path("outbox"), &kept);
     old.add(events);
-    let beginnings =
-        [Beginning { world, store: None, load: new }, Beginning { world, store: Some(kept), load: old }];
-    let mut points = Vec::new();
+    let beginnings = [Beginning { world, store: None, load: new }, Beginning { world, store: Some(kept), load: old }];
     for beginning in &beginnings {
         let seen = beginning.count(tally).await;
-        asked.say(&format!("points: {} calls", seen.points.len()));
-        points.extend(seen.points.iter().map(|point| (beginning, point.clone())));
-        for (beginning, point) in chosen(&points, most) {
+        asked.say(&format!("points: {} calls: {}", seen.points.len(), seen.summary()));
+        for point in chosen(&seen, most) {
             beginning.kill_at(point, &seen, tally).await;
             if tally.is_bad() {
                 tally.fail(format!("at {} number {}", point.call, point.number));
@@ -65,14 +65,21 @@ async fn campaign(asked: &Asked, (events, most): (u64, u64), world: &World, tall
                 asked.say(&format!("points: {} kills, {} failures", tally.faults, tally.failures()));
             }
         }
-        points.clear();
     }
 }
 
-/// So many of the points, evenly spread; half of them for each beginning.
-fn chosen<T>(points: &[T], most: u64) -> impl Iterator<Item = &T> {
-    let most = usize::try_from(most / 2).unwrap_or(usize::MAX).clamp(1, points.len().max(1));
-    (0..most).filter_map(move |at| points.get(at * points.len() / most))
+/// So many of the points, evenly spread; half of them for each beginning. Those that are left out when not all are
+/// meant are the last of each kind, too: threads share the calls differently in each run, and may not get as far.
+fn chosen(seen: &Seen, most: u64) -> Vec<&Point> {
+    let most = usize::try_from(most / 2).unwrap_or(usize::MAX).max(1);
+    if most >= seen.points.len() {
+        return seen.points.iter().collect();
+    }
+    let last = |point: &Point| seen.points.iter().filter(|other| other.call == point.call).count() as u64;
+    let mut early: Vec<&Point> = seen.points.iter().filter(|point| point.number * 2 <= last(point) + 1).collect();
+    // By how far into the run they are, so that every part of it and every kind of call has its share.
+    early.sort_by_key(|point| (point.number * 1_000 / last(point), point.call.clone()));
+    (0..most).filter_map(|at| early.get((2 * at + 1) * early.len() / (2 * most)).copied()).collect()
 }
 
 impl Beginning<'_> {
@@ -94,6 +101,7 @@ impl Beginning<'_> {
         if let Stage::NotReady(not_ready) = siege::hit(&load, &daemon, tally, daemon.dead(PATIENCE)).await {
             tally.fail(format!("the daemon does not start below strace: {not_ready}"));
         }
+        daemon.over(SETTLES).await;
         daemon.kill();
         tally.interrupted();
         let trace = std::fs::read_to_string(&trace).unwrap_or_default();
@@ -112,6 +120,7 @@ impl Beginning<'_> {
         match siege::hit(&load, &daemon, tally, daemon.dead(PATIENCE)).await {
             Stage::Starting | Stage::NotReady(_) => tally.fault(false),
             Stage::Running { unhurt: false } => tally.fault(true),
+            Stage::Running { unhurt: true } if daemon.over(SETTLES).await => tally.fault(true),
             // Threads differ from run to run, and so do the last calls: this one was not made.
             Stage::Running { unhurt: true } => tally.interrupted(),
         }

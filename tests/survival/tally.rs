@@ -146,8 +146,19 @@ impl Tally {
     pub(crate) fn heads() -> String {
         format!(
             "{:8} {:>8} {:>6} {:>8} {:>5} {:>7} {:>7} {:>10} {:>7} {:>9} {:>9} {:>9} {:>9}",
-            "campaign", "events", "faults", "in start", "lost", "doubled", "beyond", "unopenable", "damaged", "false ack",
-            "order", "open p50", "open max"
+            "campaign",
+            "events",
+            "faults",
+            "in start",
+            "lost",
+            "doubled",
+            "beyond",
+            "unopenable",
+            "damaged",
+            "false ack",
+            "order",
+            "open p50",
+            "open max"
         )
     }
 

@@ -22,6 +22,18 @@ pub(crate) struct Seen {
     pub(crate) files: BTreeSet<String>,
 }
 
+impl Seen {
+    /// How many calls of each kind there are.
+    pub(crate) fn summary(&self) -> String {
+        let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
+        for point in &self.points {
+            *kinds.entry(&point.call).or_default() += 1;
+        }
+        let kinds: Vec<String> = kinds.into_iter().map(|(call, count)| format!("{call} {count}")).collect();
+        kinds.join(", ")
+    }
+}
+
 /// Whether this machine has a tracer that works.
 pub(crate) fn usable() -> Result<(), String> {
     let tried = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).stderr(Stdio::piped()).output();

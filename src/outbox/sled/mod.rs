@@ -69,11 +69,7 @@ impl SledEngine {
 
 /// How sled keeps a store in a directory.
 fn config(data: &Path) -> ::sled::Config {
-    ::sled::Config::new()
-        .path(data)
-        .segment_size(SEGMENT_BYTES)
-        .flush_every_ms(None)
-        .mode(::sled::Mode::HighThroughput)
+    ::sled::Config::new().path(data).segment_size(SEGMENT_BYTES).flush_every_ms(None).mode(::sled::Mode::HighThroughput)
 }
 
 /// Makes an empty store: whole, or not at all.

@@ -132,7 +132,11 @@ impl Disk {
             let id = state.next_node;
             state.next_node += 1;
             let node = if is_directory {
-                Node::Directory { mode, now: std::collections::BTreeMap::new(), durable: std::collections::BTreeMap::new() }
+                Node::Directory {
+                    mode,
+                    now: std::collections::BTreeMap::new(),
+                    durable: std::collections::BTreeMap::new(),
+                }
             } else {
                 Node::File(File { mode, ..File::default() })
             };

@@ -157,16 +157,8 @@ impl Disk {
         let nodes: BTreeMap<u64, Node> = image.nodes.into_iter().map(|(id, saved)| (id, Node::from(saved))).collect();
         let next_node = nodes.keys().max().copied().unwrap_or(ROOT) + 1;
         let (darken, dark) = watch::channel(false);
-        let state = State {
-            nodes,
-            next_node,
-            names: Vec::new(),
-            operations: 0,
-            fate,
-            refused: false,
-            survivor: None,
-            darken,
-        };
+        let state =
+            State { nodes, next_node, names: Vec::new(), operations: 0, fate, refused: false, survivor: None, darken };
         Self { state: Arc::new(Mutex::new(state)), dark }
     }
 

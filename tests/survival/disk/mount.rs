@@ -18,7 +18,7 @@ use super::Disk;
 use super::files::{BLOCKS, Looked};
 
 /// How long the kernel may believe what it was told; nobody but the kernel changes the disk.
-const BELIEF: Duration = Duration::from_secs(60);
+const BELIEF: Duration = Duration::from_mins(1);
 const BLOCK: u32 = 4_096;
 
 /// A mounted disk; unmounted when dropped.
@@ -143,16 +143,7 @@ impl Filesystem for Mounted {
         entered(reply, self.0.make(parent.0, name, permissions(mode & !umask), true));
     }
 
-    fn create(
-        &self,
-        _: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        _: i32,
-        reply: ReplyCreate,
-    ) {
+    fn create(&self, _: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, _: i32, reply: ReplyCreate) {
         match self.0.make(parent.0, name, permissions(mode & !umask), false) {
             Ok(looked) => {
                 reply.created(&BELIEF, &attributes(looked), Generation(0), FileHandle(0), FopenFlags::empty());
