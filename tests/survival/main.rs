@@ -37,6 +37,7 @@ use std::process::ExitCode;
 use asked::Asked;
 use power::Power;
 use tally::Tally;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Which campaigns must be run: what cannot be run fails. Names divided by commas, or `all`.
 const REQUIRE: &str = "POSTBACKD_SURVIVAL_REQUIRE";
@@ -63,10 +64,12 @@ fn main() -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let bad = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).unwrap();
         tokio::select! {
             bad = run(&asked) => bad,
             // What is mounted or running goes with what is dropped here.
             _ = tokio::signal::ctrl_c() => true,
+            _ = terminate.recv() => true,
         }
     });
     if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
