@@ -14,6 +14,8 @@ pub(crate) struct Asked {
     pub(crate) by_hand: bool,
     /// Whether only the names are asked for.
     pub(crate) list: bool,
+    /// The campaigns that must be run: names divided by commas, or `all`.
+    pub(crate) required: String,
     skip: Vec<String>,
     sizes: Vec<(String, u64)>,
 }
@@ -55,6 +57,11 @@ impl Asked {
             }
         }
         Ok(asked)
+    }
+
+    /// Whether a campaign must be run, so that what it lacks is a failure.
+    pub(crate) fn requires(&self, campaign: &str) -> bool {
+        self.required.split(',').any(|name| name.trim() == campaign || name == "all")
     }
 
     /// Whether a campaign is meant.

@@ -2,6 +2,7 @@
 //! time, and nobody was told more often, or in another order, than allowed.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,9 @@ use crate::world::{PARTNERS, World, most_in_flight};
 /// Longest that a store may take to settle without any progress.
 const STANDSTILL: Duration = Duration::from_secs(30);
 /// The pause between two looks at what is open.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// The pause between two rounds of orders; each of them needs time to be carried out.
+const BETWEEN_ORDERS: Duration = Duration::from_millis(400);
 /// Problems of a kind that are told one by one.
 const NAMED: usize = 5;
 
@@ -71,7 +74,7 @@ fn compare(export: &[u8], load: &Load, tally: &mut Tally) -> HashMap<String, Row
     let book = load.book();
     for known in &book.acknowledged {
         if !events.contains(&known.event) {
-            tally.lost(&format!("event {} of {}", known.event, known.affiliate()));
+            tally.false_acknowledgement(&format!("event {} of {}", known.event, known.affiliate()));
             continue;
         }
         for delivery in known.deliveries.iter().filter(|delivery| !rows.contains_key(*delivery)) {
@@ -113,7 +116,7 @@ async fn settled(load: &Load, address: &str, tally: &mut Tally) -> bool {
     let mut last_orders: Option<Instant> = None;
     while since.elapsed() < STANDSTILL {
         // Often enough to come to an end, and not so often that orders stand in each other's way.
-        if last_orders.is_none_or(|at| at.elapsed() > Duration::from_secs(1)) {
+        if last_orders.is_none_or(|at| at.elapsed() > BETWEEN_ORDERS) {
             for partner in &PARTNERS {
                 let path = format!("/v1/affiliates/{}/resume", partner.id);
                 load.post(address, &path, &serde_json::json!({ "reason": "survival" })).await;
@@ -152,7 +155,7 @@ async fn still_open(load: &Load, address: &str) -> String {
         let path = format!("/v1/deliveries?state={state}&limit=5");
         let page = load.get(address, &path).await.map(|(_, page)| page).unwrap_or_default();
         for item in page["items"].as_array().into_iter().flatten() {
-            open.push_str(&format!("\n    {item}"));
+            write!(open, "\n    {item}").unwrap();
         }
     }
     open

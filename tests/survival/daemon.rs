@@ -13,7 +13,9 @@ use tokio::sync::watch;
 use crate::world::World;
 
 /// Longest that a start may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
+/// The pause between two looks at a process: its end gives no signal that could be awaited here.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Bytes of a log that are kept: its end.
 const LOG_KEPT: usize = 64 << 10;
 
@@ -105,27 +107,28 @@ impl Daemon {
 
     /// Its exit code, once it has ended of itself; `None` where it has not in time, or was killed by a signal.
     pub(crate) async fn ended(&self, within: Duration) -> Option<i32> {
+        if !self.over(within).await {
+            return None;
+        }
+        self.child.lock().unwrap().try_wait().unwrap().and_then(|status| status.code())
+    }
+
+    /// Waits until it has ended, however it did; false where it has not in time.
+    pub(crate) async fn over(&self, within: Duration) -> bool {
         let begun = Instant::now();
         while begun.elapsed() < within {
-            let status = self.child.lock().unwrap().try_wait().unwrap();
-            if let Some(status) = status {
-                return status.code();
+            if self.child.lock().unwrap().try_wait().unwrap().is_some() {
+                return true;
             }
-            // The end of a process gives no signal that could be awaited here.
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        None
+        false
     }
 
-    /// Whether it has ended.
-    pub(crate) fn is_over(&self) -> bool {
-        self.child.lock().unwrap().try_wait().unwrap().is_some()
-    }
-
-    /// Waits until it has ended, however it did; false where it did not in time.
-    pub(crate) async fn over(&self, within: Duration) -> bool {
-        self.ended(within).await;
-        self.is_over()
+    /// Waits until it has died; longer than this it does not live.
+    pub(crate) async fn dead(&self, within: Duration) {
+        self.over(within).await;
+        self.kill();
     }
 
     /// Kills it as a crash would.
@@ -138,11 +141,6 @@ impl Daemon {
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let _ = rustix::process::kill_process(Pid::from_child(&self.child.lock().unwrap()), signal);
-    }
-
-    /// How long it is since it was started.
-    pub(crate) fn age(&self) -> Duration {
-        self.begun.elapsed()
     }
 
     /// The end of its log.

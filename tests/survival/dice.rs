@@ -1,5 +1,7 @@
 //! Chance that can be repeated: numbers from a seed, by `SplitMix64` (Steele, Lea and Flood, 2014).
 
+use std::time::Duration;
+
 /// A sequence of numbers that its seed decides.
 #[derive(Debug, Clone)]
 pub(crate) struct Dice(u64);
@@ -42,6 +44,12 @@ impl Dice {
     /// True so many times of a hundred.
     pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
+    }
+
+    /// A time up to this one: any, or one of the earliest, when a daemon is on its way up.
+    pub(crate) fn moment(&mut self, longest: Duration) -> Duration {
+        let longest = u64::try_from(longest.as_micros()).unwrap();
+        Duration::from_micros(if self.percent(70) { self.below(longest) } else { self.by_magnitude(longest) })
     }
 
     /// A number from 1 to this one, each order of magnitude as likely as the next: what happens early is met as often as

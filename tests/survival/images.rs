@@ -16,8 +16,8 @@ use crate::world::World;
 
 /// MiB of the image.
 const SIZE: u64 = 512;
-/// The longest time until an image is taken, in microseconds.
-const LONGEST_LIFE: u64 = 3_000_000;
+/// The longest time until an image is taken.
+const LONGEST_LIFE: Duration = Duration::from_secs(2);
 
 /// Runs it.
 pub(crate) async fn run(asked: &Asked) -> Tally {
@@ -49,7 +49,7 @@ async fn campaign(
     let mut partition = Partition::make(&image(0), &place, SIZE)?;
     for cut in 0..cuts {
         load.add((events / (cuts + 1)).max(1));
-        let lives = Duration::from_micros(Dice::of(asked.seed, "image", cut).by_magnitude(LONGEST_LIFE));
+        let lives = Dice::of(asked.seed, "image", cut).moment(LONGEST_LIFE);
         let daemon = Daemon::start(world, &[]);
         let next = image(cut + 1);
         let mut copied = None;

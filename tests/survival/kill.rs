@@ -11,8 +11,8 @@ use crate::siege::{self, Stage};
 use crate::tally::Tally;
 use crate::world::World;
 
-/// The longest that a daemon lives, in microseconds.
-const LONGEST_LIFE: u64 = 2_000_000;
+/// The longest that a daemon lives.
+const LONGEST_LIFE: Duration = Duration::from_secs(1);
 /// Looks at a copy of the whole store; large ones take long.
 const LOOKS: u64 = 20;
 
@@ -25,7 +25,7 @@ pub(crate) async fn run(asked: &Asked) -> Tally {
     let load = Load::new("kill", 0, Dice::of(asked.seed, "load", 0));
     for kill in 0..kills {
         load.add((events / (kills + 1)).max(1));
-        let lives = Duration::from_micros(Dice::of(asked.seed, "kill", kill).by_magnitude(LONGEST_LIFE));
+        let lives = Dice::of(asked.seed, "kill", kill).moment(LONGEST_LIFE);
         let daemon = Daemon::start(&world, &[]);
         let killed = async {
             tokio::time::sleep(lives).await;

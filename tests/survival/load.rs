@@ -78,6 +78,7 @@ pub(crate) struct Load {
 }
 
 /// What is remembered.
+#[derive(Clone)]
 pub(crate) struct Book {
     dice: Dice,
     name: String,
@@ -112,15 +113,15 @@ impl Load {
         Self { book: Arc::new(Mutex::new(book)), client }
     }
 
+    /// The same load as it stands now, to go on by itself.
+    pub(crate) fn fork(&self) -> Self {
+        let book = self.book().clone();
+        Self { book: Arc::new(Mutex::new(book)), client: self.client.clone() }
+    }
+
     /// What is remembered.
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap()
-    }
-
-    /// Whether everything has been handed in.
-    pub(crate) fn is_done(&self) -> bool {
-        let book = self.book();
-        book.left == 0 && book.queue.is_empty()
     }
 
     /// Hands so many more events in than were meant.

@@ -19,13 +19,17 @@ mod check;
 mod daemon;
 mod dice;
 mod disk;
+mod faults;
+mod full;
 mod images;
 mod kill;
 mod load;
 mod partition;
+mod points;
 mod power;
 mod siege;
 mod tally;
+mod tracer;
 mod world;
 
 use std::process::ExitCode;
@@ -33,16 +37,20 @@ use std::process::ExitCode;
 use asked::Asked;
 use power::Power;
 use tally::Tally;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Which campaigns must be run: what cannot be run fails. Names divided by commas, or `all`.
 const REQUIRE: &str = "POSTBACKD_SURVIVAL_REQUIRE";
 
 /// The campaigns, in the order in which they are run.
-const CAMPAIGNS: [&str; 4] = ["power", "liar", "images", "kill"];
+const CAMPAIGNS: [&str; 6] = ["power", "liar", "images", "kill", "points", "faults"];
 
 fn main() -> ExitCode {
     let asked = match Asked::parse(std::env::args().skip(1)) {
-        Ok(asked) => asked,
+        Ok(mut asked) => {
+            asked.required = std::env::var(REQUIRE).unwrap_or_default();
+            asked
+        }
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::from(2);
@@ -56,10 +64,12 @@ fn main() -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let bad = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).unwrap();
         tokio::select! {
             bad = run(&asked) => bad,
             // What is mounted or running goes with what is dropped here.
             _ = tokio::signal::ctrl_c() => true,
+            _ = terminate.recv() => true,
         }
     });
     if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -72,14 +82,12 @@ async fn run(asked: &Asked) -> bool {
         return false;
     }
     println!("{}", Tally::heads());
-    let required = std::env::var(REQUIRE).unwrap_or_default();
     let mut tallies = Vec::new();
     let mut bad = false;
     for campaign in wanted {
         let tally = campaign_of(campaign, asked).await;
         println!("{}", tally.line());
-        let is_required = required.split(',').any(|name| name == campaign || name == "all");
-        bad |= tally.is_bad() || (tally.not_run.is_some() && is_required);
+        bad |= tally.is_bad() || (tally.not_run.is_some() && asked.requires(campaign));
         tallies.push(tally);
     }
     for tally in tallies.iter().filter(|tally| tally.is_bad()) {
@@ -102,6 +110,8 @@ async fn campaign_of(campaign: &str, asked: &Asked) -> Tally {
         }
         "images" => images::run(asked).await,
         "kill" => kill::run(asked).await,
+        "points" => points::run(asked).await,
+        "faults" => faults::run(asked).await,
         _ => liar(asked).await,
     }
 }

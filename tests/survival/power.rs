@@ -7,7 +7,7 @@ use crate::asked::Asked;
 use crate::check;
 use crate::daemon::Daemon;
 use crate::dice::Dice;
-use crate::disk::{Cut, Disk, Image, Mount, Policy};
+use crate::disk::{Cut, Disk, Fate, Image, Mount, Policy};
 use crate::load::Load;
 use crate::siege::{self, Stage};
 use crate::tally::Tally;
@@ -59,7 +59,7 @@ pub(crate) fn usable() -> Result<(), String> {
         return Err("there is no /dev/fuse".into());
     }
     let place = tempfile::tempdir().unwrap();
-    let disk = Disk::on(Image::empty(), None, false);
+    let disk = Disk::on(Image::empty(), Fate::default());
     Mount::new(&disk, place.path()).map(drop).map_err(|error| format!("a FUSE file system cannot be mounted: {error}"))
 }
 
@@ -100,7 +100,7 @@ impl Life {
         let mut dice = Dice::of(self.seed, "cut", self.number * CUTS_IN_A_LIFE + cut);
         let after = dice.by_magnitude(MOST_OPERATIONS);
         let policy = Policy::ALL[dice.place(Policy::ALL.len())];
-        let disk = Disk::on(self.image.clone(), Some(Cut { after, policy, dice }), lies);
+        let disk = Disk::on(self.image.clone(), Fate { cut: Some(Cut { after, policy, dice }), lies, refusal: None });
         let mount = Mount::new(&disk, &self.world.path("disk")).unwrap();
         let daemon = Daemon::start(&self.world, &[]);
         let gone = async {
@@ -128,21 +128,21 @@ impl Life {
 
     /// Looks at a copy of what survived.
     async fn look(&self, tally: &mut Tally) {
-        let disk = Disk::on(self.image.clone(), None, false);
+        let disk = Disk::on(self.image.clone(), Fate::default());
         let mount = Mount::new(&disk, &self.world.path("copy")).unwrap();
         check::copy(&self.world, &self.load, &mount.path().join("outbox"), tally).await;
     }
 
     /// Lets everything settle on a disk whose power stays.
     async fn end(&mut self, tally: &mut Tally) {
-        let disk = Disk::on(self.image.clone(), None, false);
+        let disk = Disk::on(self.image.clone(), Fate::default());
         let _mount = Mount::new(&disk, &self.world.path("disk")).unwrap();
         siege::end(&self.world, &self.load, tally).await;
     }
 
     /// Keeps what survived the cut that went wrong.
     fn keep(&mut self, tally: &mut Tally) {
-        let disk = Disk::on(self.image.clone(), None, false);
+        let disk = Disk::on(self.image.clone(), Fate::default());
         if let Ok(mount) = Mount::new(&disk, &self.world.path("disk")) {
             let (from, to) = (mount.path().join("outbox"), self.world.path("survivor"));
             let _ = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status();

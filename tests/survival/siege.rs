@@ -91,7 +91,9 @@ pub(crate) async fn look(world: &World, load: &Load, outbox: &Path, tally: &mut 
 
 impl fmt::Display for NotReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<&str> = self.log.lines().collect();
+        // What was sent says nothing about a store.
+        let lines = self.log.lines().filter(|line| !line.contains("postback.attempted") && !line.contains("doubtful"));
+        let lines: Vec<&str> = lines.collect();
         write!(f, "exit {:?}: {}", self.code, lines[lines.len().saturating_sub(SHOWN)..].join("\n"))
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Tally {
     lost: u64,
     doubled: u64,
     doubled_beyond: u64,
-    /// Faults since the receivers' ledgers were last compared.
+    /// Daemons that died at work since the receivers' ledgers were last compared.
     since_compared: u64,
     unopenable: u64,
     damaged: u64,
@@ -51,7 +51,14 @@ impl Tally {
     pub(crate) fn fault(&mut self, sending: bool) {
         self.faults += 1;
         self.during_start += u64::from(!sending);
-        self.since_compared += u64::from(sending);
+        if sending {
+            self.interrupted();
+        }
+    }
+
+    /// A daemon was killed while attempts were in flight, as a fault or to make way.
+    pub(crate) fn interrupted(&mut self) {
+        self.since_compared += 1;
     }
 
     /// Something acknowledged is gone.
@@ -90,10 +97,10 @@ impl Tally {
         self.fail(format!("{open} deliveries stay open:{which}"));
     }
 
-    /// Somebody was told that something is stored, though the disk had refused it.
+    /// Somebody was told that an event is stored, and nothing of it is.
     pub(crate) fn false_acknowledgement(&mut self, what: &str) {
         self.false_acknowledgements += 1;
-        self.fail(format!("acknowledged though it cannot be: {what}"));
+        self.lost(what);
     }
 
     /// Deliveries that succeeded more than once since the last comparison: each fault allows for what was in flight.

@@ -55,12 +55,12 @@ impl State {
         if self.is_last() { Err(Errno::EIO) } else { done }
     }
 
-    /// Runs a sync: one that is the last does nothing.
-    fn sync(&mut self, run: impl FnOnce(&mut Self) -> Result<(), Errno>) -> Result<(), Errno> {
+    /// Counts a sync; whether it is to be carried out. One that is the last is not.
+    fn begin_sync(&mut self) -> Result<bool, Errno> {
         if !self.begin() || self.is_last() {
             return Err(Errno::EIO);
         }
-        if self.lies { Ok(()) } else { run(self) }
+        Ok(!self.fate.lies)
     }
 }
 
@@ -104,6 +104,9 @@ impl Disk {
     fn alter(&self, id: u64, change: Change) -> Result<(), Errno> {
         self.state().change(|state| {
             let operation = state.operations;
+            if let Some(error) = state.is_refused(false) {
+                return Err(error);
+            }
             let file = state.file(id)?;
             change.apply(&mut file.now);
             file.unsynced.push((operation, change));
@@ -165,28 +168,41 @@ impl Disk {
     }
 
     pub(super) fn sync_file(&self, id: u64) -> Result<(), Errno> {
-        self.state().sync(|state| {
-            let file = state.file(id)?;
-            for (_, change) in std::mem::take(&mut file.unsynced) {
-                change.apply(&mut file.durable);
-            }
-            Ok(())
-        })
+        let mut state = self.state();
+        if !state.begin_sync()? {
+            return Ok(());
+        }
+        let refused = state.is_refused(true);
+        let file = state.file(id)?;
+        let unsynced = std::mem::take(&mut file.unsynced);
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        for (_, change) in unsynced {
+            change.apply(&mut file.durable);
+        }
+        Ok(())
     }
 
     pub(super) fn sync_directory(&self, id: u64) -> Result<(), Errno> {
-        self.state().sync(|state| {
-            let concerns = |(directory, _, _): &(u64, OsString, Option<u64>)| *directory == id;
-            let (durable, open): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut state.names).into_iter().partition(|change| change.sets.iter().any(concerns));
-            state.names = open;
-            for (directory, name, node) in durable.into_iter().flat_map(|change| change.sets) {
-                if let Some(Node::Directory { durable, .. }) = state.nodes.get_mut(&directory) {
-                    set(durable, &name, node);
-                }
+        let mut state = self.state();
+        if !state.begin_sync()? {
+            return Ok(());
+        }
+        let refused = state.is_refused(true);
+        let concerns = |(directory, _, _): &(u64, OsString, Option<u64>)| *directory == id;
+        let (synced, open): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.names).into_iter().partition(|change| change.sets.iter().any(concerns));
+        state.names = open;
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        for (directory, name, node) in synced.into_iter().flat_map(|change| change.sets) {
+            if let Some(Node::Directory { durable, .. }) = state.nodes.get_mut(&directory) {
+                set(durable, &name, node);
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     /// The parent of everything.

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use fuser::Errno;
 use tokio::sync::watch;
 
 pub(crate) use mount::Mount;
@@ -62,6 +63,29 @@ pub(crate) struct Cut {
     pub(crate) dice: Dice,
 }
 
+/// What a disk does to those who trust it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fate {
+    /// When its power goes.
+    pub(crate) cut: Option<Cut>,
+    /// Whether it answers syncs without carrying them out.
+    pub(crate) lies: bool,
+    /// What it refuses.
+    pub(crate) refusal: Option<Refusal>,
+}
+
+/// An operation that fails. A sync that fails is as on Linux: what it should have made durable never will be, and the
+/// next sync knows nothing of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal {
+    /// Syncs are refused, or writes to files.
+    pub(crate) syncs: bool,
+    /// The so-manieth of them is.
+    pub(crate) after: u64,
+    /// There is no room, instead of a fault.
+    pub(crate) full: bool,
+}
+
 /// A disk under power. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Disk {
@@ -77,10 +101,10 @@ struct State {
     names: Vec<NameChange>,
     /// Writes, creations, renames, removals and syncs so far.
     operations: u64,
-    cut: Option<Cut>,
+    fate: Fate,
+    /// Whether the refusal has come.
+    refused: bool,
     survivor: Option<Image>,
-    /// Whether syncs are answered but not carried out.
-    lies: bool,
     darken: watch::Sender<bool>,
 }
 
@@ -128,12 +152,13 @@ impl Change {
 }
 
 impl Disk {
-    /// Switches a disk on. One that lies answers syncs without carrying them out.
-    pub(crate) fn on(image: Image, cut: Option<Cut>, lies: bool) -> Self {
+    /// Switches a disk on.
+    pub(crate) fn on(image: Image, fate: Fate) -> Self {
         let nodes: BTreeMap<u64, Node> = image.nodes.into_iter().map(|(id, saved)| (id, Node::from(saved))).collect();
         let next_node = nodes.keys().max().copied().unwrap_or(ROOT) + 1;
         let (darken, dark) = watch::channel(false);
-        let state = State { nodes, next_node, names: Vec::new(), operations: 0, cut, survivor: None, lies, darken };
+        let state =
+            State { nodes, next_node, names: Vec::new(), operations: 0, fate, refused: false, survivor: None, darken };
         Self { state: Arc::new(Mutex::new(state)), dark }
     }
 
@@ -141,9 +166,9 @@ impl Disk {
         self.state.lock().unwrap()
     }
 
-    /// How many operations there were.
-    pub(crate) fn operations(&self) -> u64 {
-        self.state().operations
+    /// Whether it has refused what it was to refuse.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.state().refused
     }
 
     /// Waits until the power is cut.
@@ -182,19 +207,35 @@ impl State {
 
     /// Whether the operation under way is the last. What it did is not durable yet, whatever it was.
     fn is_last(&mut self) -> bool {
-        let last = self.cut.as_ref().is_some_and(|cut| self.operations >= cut.after);
+        let last = self.fate.cut.as_ref().is_some_and(|cut| self.operations >= cut.after);
         if last {
             self.go_dark();
         }
         last
     }
 
+    /// Whether an operation is refused. A sync is once, since nobody may trust the next; a write is from then on, since
+    /// the kernel makes a short write of one that fails in the middle, and its rest is written again.
+    fn is_refused(&mut self, is_sync: bool) -> Option<Errno> {
+        let refusal = self.fate.refusal.as_mut().filter(|refusal| refusal.syncs == is_sync)?;
+        refusal.after = refusal.after.saturating_sub(1);
+        if refusal.after > 0 {
+            return None;
+        }
+        let error = if refusal.full { Errno::ENOSPC } else { Errno::EIO };
+        if is_sync {
+            self.fate.refusal = None;
+        }
+        self.refused = true;
+        Some(error)
+    }
+
     fn go_dark(&mut self) {
         if self.survivor.is_some() {
             return;
         }
-        let mut cut =
-            self.cut.clone().unwrap_or(Cut { after: 0, policy: Policy::Nothing, dice: Dice::new(self.operations) });
+        let without = Cut { after: 0, policy: Policy::Nothing, dice: Dice::new(self.operations) };
+        let mut cut = self.fate.cut.clone().unwrap_or(without);
         self.survivor = Some(survivor::choose(self, cut.policy, &mut cut.dice));
         let _ = self.darken.send(true);
     }

@@ -18,7 +18,7 @@ use super::Disk;
 use super::files::{BLOCKS, Looked};
 
 /// How long the kernel may believe what it was told; nobody but the kernel changes the disk.
-const BELIEF: Duration = Duration::from_secs(60);
+const BELIEF: Duration = Duration::from_mins(1);
 const BLOCK: u32 = 4_096;
 
 /// A mounted disk; unmounted when dropped.

@@ -92,15 +92,15 @@ fn torn(change: &Change, dice: &mut Dice) -> Change {
     Change::Write { at: *at, bytes: bytes[..length].to_vec() }
 }
 
-fn sectors(change: &Change, chance: u64, dice: &mut Dice) -> Vec<Change> {
+fn sectors(change: &Change, share: u64, dice: &mut Dice) -> Vec<Change> {
     let Change::Write { at, bytes } = change else {
-        return if dice.percent(chance) { vec![change.clone()] } else { Vec::new() };
+        return if dice.percent(share) { vec![change.clone()] } else { Vec::new() };
     };
     let mut survived = Vec::new();
     let mut from = 0;
     while from < bytes.len() {
         let end = (((at + from) / SECTOR + 1) * SECTOR - at).min(bytes.len());
-        if dice.percent(chance) {
+        if dice.percent(share) {
             survived.push(Change::Write { at: at + from, bytes: bytes[from..end].to_vec() });
         }
         from = end;
@@ -111,7 +111,7 @@ fn sectors(change: &Change, chance: u64, dice: &mut Dice) -> Vec<Change> {
 fn build(
     state: &State,
     mut name_survives: impl FnMut(&NameChange) -> bool,
-    mut survives: impl FnMut(u64, &Change) -> Vec<Change>,
+    mut left_of: impl FnMut(u64, &Change) -> Vec<Change>,
 ) -> Image {
     let mut nodes = BTreeMap::new();
     for (id, node) in &state.nodes {
@@ -119,7 +119,7 @@ fn build(
             Node::File(file) => {
                 let mut content = file.durable.clone();
                 for (operation, change) in &file.unsynced {
-                    for change in survives(*operation, change) {
+                    for change in left_of(*operation, change) {
                         change.apply(&mut content);
                     }
                 }
