@@ -20,7 +20,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::breaker::Breaker;
-use super::window::{ReadFrom, WINDOW, Window};
+use super::window::{ReadFrom, Window};
 use crate::domain::affiliate::Limits;
 use crate::domain::id::{AffiliateId, DeliveryId};
 use crate::domain::outcome::Health;
@@ -113,12 +113,8 @@ struct Postponed {
 }
 
 impl Scheduler {
-    /// A scheduler with so many slots.
-    pub fn new(slots: usize) -> Self {
-        Self::with_window(slots, WINDOW)
-    }
-
-    fn with_window(slots: usize, window: usize) -> Self {
+    /// A scheduler with so many slots, which holds so many deliveries in memory for one postback and class.
+    pub fn new(slots: usize, window: usize) -> Self {
         Self {
             slots: slots.max(1),
             window,
