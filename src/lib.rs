@@ -31,3 +31,5 @@ pub mod cli;
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod simulation;

@@ -70,6 +70,15 @@ impl Outbox {
     /// # Errors
     /// When the store cannot be read, is damaged, or was written by a newer version.
     pub fn open(engine: Arc<dyn Engine>, options: Options) -> Result<Self, OutboxError> {
+        Self::open_run_by(start_threads, engine, options)
+    }
+
+    /// Opens an outbox whose requests are carried out by what `start` starts.
+    pub(super) fn open_run_by(
+        start: impl FnOnce(&Shared, mpsc::Receiver<Request>, EventId) -> std::io::Result<Vec<JoinHandle<()>>>,
+        engine: Arc<dyn Engine>,
+        options: Options,
+    ) -> Result<Self, OutboxError> {
         let mirror: SharedMirror = Arc::default();
         let claims = Claims::default();
         check_format(&*engine)?;
@@ -86,7 +95,7 @@ impl Outbox {
             observer: options.observer,
         };
         let (requests, received) = mpsc::channel(MAX_REQUESTS);
-        let threads = start_threads(&shared, received, last).map_err(|e| OutboxError::Stopped(e.to_string()))?;
+        let threads = start(&shared, received, last).map_err(|e| OutboxError::Stopped(e.to_string()))?;
         Ok(Self {
             requests,
             room: Arc::new(Semaphore::new(MAX_WAITING_EVENTS)),
@@ -185,11 +194,15 @@ impl Outbox {
         self.ask(|answer| Request::Settle(Box::new(settlement), answer)).await
     }
 
-    /// Takes the right to attempt a delivery.
+    /// Takes the right to attempt a delivery. There is none once the outbox has stopped: what is sent then could not be
+    /// written down.
     ///
     /// # Errors
-    /// When the store cannot be read or a record is damaged.
+    /// When the outbox has stopped, the store cannot be read or a record is damaged.
     pub fn begin(&self, id: DeliveryId) -> Result<Begun, OutboxError> {
+        if let Some(error) = self.failure.get() {
+            return Err(error);
+        }
         let Some(claim) = self.claims.claim(id) else { return Ok(Begun::Busy) };
         Ok(Lease::take(&self.reader, id, claim)?.map_or(Begun::NotScheduled, |lease| Begun::Leased(Box::new(lease))))
     }
