@@ -148,6 +148,7 @@ impl Daemon {
             routing: live.routing.subscribe(),
             stop: dispatch_stop.clone(),
             observers: vec![Arc::clone(&metrics) as Arc<_>, Arc::clone(&feed) as Arc<_>, Arc::new(traces.clone())],
+            window: dispatch::WINDOW,
         });
         let (reload, reloads) = mpsc::channel(4);
         let state = api::State {

@@ -36,3 +36,5 @@ mod planted;
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod simulation;

@@ -15,7 +15,6 @@ use tokio_util::task::TaskTracker;
 use super::attempt::{AttemptObserver, Attempted, Attempter};
 use super::breaker::Breaker;
 use super::scheduler::{Route, Scheduler, Step};
-use super::window::WINDOW;
 use crate::domain::affiliate::{Affiliate, Limits};
 use crate::domain::id::AffiliateId;
 use crate::domain::plan::Affiliates;
@@ -97,6 +96,8 @@ pub struct Parts {
     pub stop: CancellationToken,
     /// Who is told of attempts.
     pub observers: Vec<Arc<dyn AttemptObserver>>,
+    /// Most deliveries held in memory for one postback and class.
+    pub window: usize,
 }
 
 struct Dispatcher {
@@ -123,7 +124,7 @@ pub fn start(parts: Parts) -> (Dispatch, tokio::task::JoinHandle<()>) {
         observers: parts.observers.clone().into(),
     };
     let dispatcher = Dispatcher {
-        scheduler: Scheduler::new(routing.slots),
+        scheduler: Scheduler::new(routing.slots, parts.window),
         routing,
         postbacks: HashMap::new(),
         attempter,
@@ -284,8 +285,9 @@ impl Dispatcher {
     fn fill(&self, postback: PostbackNo, class: SendClass, after: Option<Due>) {
         let outbox = self.parts.outbox.clone();
         let reports = self.reports.clone();
+        let window = self.parts.window;
         self.tasks.spawn(async move {
-            let result = outbox.window(postback, class, after, WINDOW).await;
+            let result = outbox.window(postback, class, after, window).await;
             let _ = reports.send(Report::Filled(postback, class, result));
         });
     }

@@ -25,3 +25,4 @@ pub use intake::{Answer, Intake, IntakeRules, Producer, planned};
 pub use rehearsal::{Rehearsal, rehearse};
 pub use scheduler::{Ended, Route, Scheduler, Step};
 pub use seen::{AttemptFilter, SeenAttempt};
+pub use window::WINDOW;

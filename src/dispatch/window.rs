@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::outbox::Due;
 
 /// Most deliveries held in memory for one postback and class.
-pub(crate) const WINDOW: usize = 1_024;
+pub const WINDOW: usize = 1_024;
 
 /// The earliest scheduled deliveries of one postback and class.
 #[derive(Debug)]

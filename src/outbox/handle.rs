@@ -73,6 +73,15 @@ impl Outbox {
     /// # Errors
     /// When the store cannot be read, is damaged, or was written by a newer version.
     pub fn open(engine: Arc<dyn Engine>, options: Options) -> Result<Self, OutboxError> {
+        Self::open_run_by(start_threads, engine, options)
+    }
+
+    /// Opens an outbox whose requests are carried out by what `start` starts.
+    pub(super) fn open_run_by(
+        start: impl FnOnce(&Shared, mpsc::Receiver<Request>, EventId) -> std::io::Result<Vec<JoinHandle<()>>>,
+        engine: Arc<dyn Engine>,
+        options: Options,
+    ) -> Result<Self, OutboxError> {
         let mirror: SharedMirror = Arc::default();
         let claims = Claims::default();
         check_format(&*engine)?;
@@ -90,7 +99,7 @@ impl Outbox {
             tap: Arc::default(),
         };
         let (requests, received) = mpsc::channel(MAX_REQUESTS);
-        let threads = start_threads(&shared, received, last).map_err(|e| OutboxError::Stopped(e.to_string()))?;
+        let threads = start(&shared, received, last).map_err(|e| OutboxError::Stopped(e.to_string()))?;
         Ok(Self {
             requests,
             room: Arc::new(Semaphore::new(MAX_WAITING_EVENTS)),

@@ -55,4 +55,10 @@ mod contract;
 #[cfg(test)]
 mod model_check;
 #[cfg(test)]
+pub(crate) mod onlooker;
+#[cfg(test)]
 mod room_tests;
+#[cfg(test)]
+mod stopped_tests;
+#[cfg(test)]
+pub(crate) mod unthreaded;

@@ -20,12 +20,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::breaker::Breaker;
-use super::window::{ReadFrom, WINDOW, Window};
+use super::window::{ReadFrom, Window};
 use crate::domain::affiliate::Limits;
 use crate::domain::id::{AffiliateId, DeliveryId};
 use crate::domain::outcome::Health;
 use crate::domain::retry::after;
 use crate::outbox::{Due, PostbackNo, SendClass};
+use crate::planted::{Bug, planted};
 use queue::{Outgoing, Queue};
 use turns::{Number, Place, Standing, Turns};
 
@@ -113,12 +114,8 @@ struct Postponed {
 }
 
 impl Scheduler {
-    /// A scheduler with so many slots.
-    pub fn new(slots: usize) -> Self {
-        Self::with_window(slots, WINDOW)
-    }
-
-    fn with_window(slots: usize, window: usize) -> Self {
+    /// A scheduler with so many slots, which holds so many deliveries in memory for one postback and class.
+    pub fn new(slots: usize, window: usize) -> Self {
         Self {
             slots: slots.max(1),
             window,
@@ -155,7 +152,7 @@ impl Scheduler {
                 let windows = [Window::bounded(window), Window::bounded(window)];
                 Outgoing { affiliate: number, paused: route.paused, windows }
             });
-            outgoing.paused = route.paused;
+            outgoing.paused = route.paused && !planted(Bug::PauseIgnored);
         }
         for queue in &mut self.queues {
             queue.limit(limits(&queue.name), now);
@@ -319,6 +316,9 @@ impl Scheduler {
 
     /// Takes in the end of an attempt. `ended` is absent where nothing was attempted.
     pub fn ended(&mut self, id: DeliveryId, ended: Option<Ended>, now: Timestamp) {
+        if planted(Bug::PermitLeak) && ended.is_some_and(|ended| ended.health == Health::Bad) {
+            return;
+        }
         let Some(Flight { due, charged, again }) = self.in_flight.remove(&id) else { return };
         self.retries_in_flight -= usize::from(due.class == SendClass::Retry);
         let Some(outgoing) = self.postbacks.get_mut(&due.postback) else { return };

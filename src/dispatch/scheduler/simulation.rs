@@ -111,7 +111,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(slots: usize, window: usize, seed: u64) -> Self {
         Self {
-            scheduler: Scheduler::with_window(slots, window),
+            scheduler: Scheduler::new(slots, window),
             partners: Vec::new(),
             postbacks: BTreeMap::new(),
             slots,

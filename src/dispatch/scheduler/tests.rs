@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::simulation::{Mood, Random, UNLIMITED, World, ms, secs};
 use super::{Route, Scheduler, Step};
+use crate::dispatch::window::WINDOW;
 use crate::domain::affiliate::{BreakerPolicy, Limits, Rate};
 use crate::domain::id::{AffiliateId, DeliveryId, EventId};
 use crate::outbox::{Due, SendClass};
@@ -270,7 +271,7 @@ fn a_delivery_that_somebody_had_in_hand_goes_out_later() {
 
 #[test]
 fn a_disk_that_cannot_be_read_is_read_again_after_a_while() {
-    let mut scheduler = Scheduler::new(4);
+    let mut scheduler = Scheduler::new(4, WINDOW);
     let affiliate = AffiliateId::parse("acme").unwrap();
     let now = Timestamp::from_second(1_000).unwrap();
     scheduler.configure(4, &[Route { postback: 7, affiliate, paused: false }], |_| UNLIMITED, now);
@@ -288,7 +289,7 @@ fn a_disk_that_cannot_be_read_is_read_again_after_a_while() {
 #[test]
 fn a_delivery_scheduled_twice_has_a_turn_for_each_entry() {
     let (affiliate, now): (AffiliateId, _) = ("acme".parse().unwrap(), Timestamp::from_second(1_000).unwrap());
-    let mut scheduler = Scheduler::new(4);
+    let mut scheduler = Scheduler::new(4, WINDOW);
     let route = Route { postback: 1, affiliate, paused: false };
     scheduler.configure(4, &[route], |_| UNLIMITED, now);
     while let Step::Fill { postback, class, .. } = scheduler.next(now) {
