@@ -177,6 +177,14 @@ async fn headers_without_end_and_bodies_without_end_end_at_their_caps() {
 }
 
 #[tokio::test]
+async fn what_never_becomes_an_answer_ends_at_its_bound_and_not_at_the_deadline() {
+    let (sent, _receiver) = exchange("200 1xx-flood count=1000000", timeouts(20_000, 300_000, 300_000)).await;
+    let stopped = sent.result.unwrap_err();
+    assert_eq!(stopped.failure, Failure::Lost);
+    assert!(stopped.error.contains("bytes came without an end of the answer"), "{}", stopped.error);
+}
+
+#[tokio::test]
 async fn an_answer_is_taken_as_it_is() {
     let (sent, tracker) = exchange("302 location=/elsewhere", patient()).await;
     let received = sent.result.unwrap();
