@@ -21,6 +21,7 @@ mod decisions;
 mod delivery;
 mod doctor;
 mod export;
+mod hostile;
 mod incidents;
 mod ingest;
 mod limits;
