@@ -19,6 +19,8 @@ use tokio_rustls::TlsConnector;
 use tower::Service;
 
 use super::bounded::Bounded;
+use super::egress::EgressPolicy;
+use super::gate::admit;
 use super::phases::BoxError;
 use super::resolver::Resolver;
 
@@ -27,6 +29,7 @@ use super::resolver::Resolver;
 pub(super) struct Connector {
     tcp: HttpConnector<Resolver>,
     tls: TlsConnector,
+    egress: Arc<EgressPolicy>,
     deadline: Duration,
     response_cap: usize,
 }
@@ -49,18 +52,21 @@ pub(super) struct Remote(pub(super) SocketAddr);
 impl Connector {
     /// A connector that divides the deadline among the addresses of a name.
     pub(super) fn new(tls: Arc<ClientConfig>, resolver: Resolver, deadline: Duration, response_cap: usize) -> Self {
+        let egress = resolver.egress();
         let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(deadline));
-        Self { tcp, tls: tls.into(), deadline, response_cap }
+        Self { tcp, tls: tls.into(), egress, deadline, response_cap }
     }
 
     async fn open(mut self, destination: Uri) -> Result<Wire, BoxError> {
-        let name = match destination.scheme_str() {
-            Some("https") => Some(destination.host().unwrap_or_default().trim_matches(['[', ']']).to_owned()),
-            _ => None,
-        };
+        let host = destination.host().unwrap_or_default().trim_matches(['[', ']']);
+        // The resolver is not asked for literal addresses.
+        if let Ok(address) = host.parse() {
+            admit(&self.egress, address)?;
+        }
+        let name = (destination.scheme_str() == Some("https")).then(|| host.to_owned());
         let stream = self.tcp.call(destination).await?.into_inner();
         let remote = stream.peer_addr().ok().map(Remote);
         let stream = Bounded::new(stream, self.response_cap);

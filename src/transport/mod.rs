@@ -8,6 +8,7 @@ mod client;
 mod connector;
 mod egress;
 mod failure;
+mod gate;
 mod phases;
 mod resolver;
 mod tls;

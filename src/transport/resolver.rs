@@ -19,6 +19,7 @@ use tower::Service;
 
 use super::egress::EgressPolicy;
 use super::failure::is_local;
+use super::gate::admit;
 use super::phases::{BoxError, note};
 
 /// Most names that are looked up at once.
@@ -80,6 +81,11 @@ impl Resolver {
         Self(Arc::new(Inner { egress, look_up, places, under_way: Mutex::default() }))
     }
 
+    /// What says where connections may go.
+    pub(super) fn egress(&self) -> Arc<EgressPolicy> {
+        Arc::clone(&self.0.egress)
+    }
+
     /// The addresses of a name, forbidden ones among them.
     pub(super) async fn find(&self, name: &str) -> Found {
         let mut answer = self.join(name);
@@ -131,10 +137,7 @@ impl Service<Name> for Resolver {
         Box::pin(async move {
             let found = resolver.find(name.as_str()).await?;
             for address in found.iter() {
-                if let Err(forbidden) = resolver.0.egress.check_address(*address) {
-                    note(|phases, _| phases.forbidden = Some(forbidden.clone()));
-                    return Err(forbidden.into());
-                }
+                admit(&resolver.0.egress, *address)?;
             }
             note(|phases, now| phases.resolved = Some(now));
             let addresses: Vec<_> = found.iter().take(ADDRESSES).map(|address| SocketAddr::new(*address, 0)).collect();

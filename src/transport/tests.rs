@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -124,6 +125,28 @@ async fn a_name_with_one_forbidden_address_is_not_connected_to_at_all() {
     let sent = transport.send(get(&format!("http://127.0.0.2:{port}/")), patient()).await;
     assert_eq!(sent.result.unwrap_err().failure, Failure::Blocked, "a literal address");
     assert_eq!(receiver.ledger().requests, 0);
+}
+
+#[tokio::test]
+async fn a_name_that_leads_elsewhere_the_second_time_is_not_followed() {
+    let receiver = receiver(SocketAddr::new(SILENT, 0), "200 connection=close").await;
+    let port = receiver.address().port();
+    let canary = TcpListener::bind(SocketAddr::new(HERE, port)).await.unwrap();
+    let asked = AtomicUsize::new(0);
+    let look_up: LookUp =
+        Arc::new(move |_| Ok(vec![if asked.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) { SILENT } else { HERE }]));
+    let egress = Arc::new(EgressPolicy { allow: vec!["127.0.0.2/32".parse().unwrap()], ports: vec![port] });
+    let resolver = Resolver::asking(Arc::clone(&egress), look_up);
+    let transport = Transport::assembled(egress, RESPONSE_CAP, resolver, RootCertStore::empty()).unwrap();
+    for round in 0..6 {
+        let sent = transport.send(get(&format!("http://rebinding.example:{port}/")), patient()).await;
+        match (round % 2, sent.result) {
+            (0, result) => assert_eq!(result.unwrap().status, 200),
+            (_, result) => assert_eq!(result.unwrap_err().failure, Failure::Blocked),
+        }
+    }
+    assert!(canary.into_std().unwrap().accept().is_err(), "nobody came");
+    assert_eq!(receiver.ledger().requests, 3);
 }
 
 #[tokio::test]
