@@ -20,6 +20,7 @@ mod crash;
 mod decisions;
 mod delivery;
 mod doctor;
+mod egress;
 mod export;
 mod hostile;
 mod incidents;
