@@ -14,6 +14,7 @@
 mod harness;
 
 mod affiliates;
+mod canaries;
 mod commands;
 mod configuration;
 mod crash;
