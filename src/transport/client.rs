@@ -37,7 +37,7 @@ const MAX_HEADER_BYTES: u32 = 64 * 1024;
 const WINDOWS: (u32, u32) = (128 * 1024, 1024 * 1024);
 /// A connection of HTTP/2 on which nothing comes for so long is asked whether it is alive, and given up when it does
 /// not answer: every attempt at its receiver would be lost on it until the system notices.
-const ALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
+const ALIVE: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(4));
 
 /// What the transport needs to know.
 #[derive(Debug, Clone)]
@@ -256,6 +256,7 @@ impl Clients {
             .http2_initial_connection_window_size(of_connection)
             .http2_keep_alive_interval(silent)
             .http2_keep_alive_timeout(late)
+            .http2_keep_alive_while_idle(true)
             .build(PhaseConnector::new(connector))
     }
 }

@@ -110,3 +110,21 @@ async fn every_kind_comes_to_what_the_contract_says_and_in_time() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_of_http2_that_falls_silent_is_not_used_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("affiliates")).unwrap();
+    let (authority, count) = (Authority::new(), Arc::new(Count::default()));
+    let host = Host::start(sealed::falls_silent(), &authority, vec![Arc::clone(&count)]).await;
+    let limits = "[limits]\nbreaker = { failures = 0 }\n";
+    write_affiliate(directory.path(), host.kind.name, &host.url(), limits);
+    let patient = "[defaults.retry]\ninitial = \"500ms\"\nfactor = 1.0\nmax_attempts = 50\njitter = \"none\"\n";
+    let daemon = start(directory.path(), &authority, &[host.address.port()], &format!("{TIMEOUTS}{patient}"));
+    for transaction in ["dep-1", "dep-2"] {
+        let taken = daemon.post("/v1/events", &ftd(host.kind.name, transaction)).await;
+        let path = format!("/v1/deliveries/{}", taken.body["deliveries"][0].as_str().unwrap());
+        daemon.poll(&path, |body| body["delivery"]["state"] == "delivered").await;
+    }
+    assert_eq!(count.ever.load(Ordering::SeqCst), 2, "the second is delivered over a connection of its own");
+}

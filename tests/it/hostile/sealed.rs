@@ -83,17 +83,30 @@ const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW: u8 = 8;
 const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// `:status: 200` (RFC 7541).
 const STATUS_200: u8 = 0x88;
 
+/// A kind of HTTP/2 that says hello before its steps.
+fn greeting(name: &'static str, steps: Vec<Step>, outcome: &'static str, says: &'static str) -> Kind {
+    let hello = vec![Hear, say(frame(SETTINGS, 0, 0, &[])), say(frame(SETTINGS, 1, 0, &[]))];
+    sealed(Front::Http2, raw(name, [hello, steps].concat(), outcome, says))
+}
+
+/// Lets the request come, where it comes behind what was heard: an answer before it would be a fault of another kind.
+fn asked() -> Step {
+    Step::Pause(Duration::from_millis(200))
+}
+
+/// Answers the first request of each connection, and then nothing: neither requests nor whether it is alive.
+pub(super) fn falls_silent() -> Kind {
+    let ok = say(frame(HEADERS, END_HEADERS | END_STREAM, 1, &[STATUS_200]));
+    greeting("h2-falls-silent", vec![asked(), ok, Hang], "delivered", "2xx")
+}
+
 fn http2() -> Vec<Kind> {
-    let kind = |name, steps: Vec<Step>, outcome, says| {
-        let hello = vec![Hear, say(frame(SETTINGS, 0, 0, &[])), say(frame(SETTINGS, 1, 0, &[]))];
-        sealed(Front::Http2, raw(name, [hello, steps].concat(), outcome, says))
-    };
-    // The request may come behind what was heard; an answer before it would be a fault of another kind.
-    let asked = || Step::Pause(Duration::from_millis(200));
+    let kind = greeting;
     let ok = || say(frame(HEADERS, END_HEADERS, 1, &[STATUS_200]));
     // A field of 4,000 bytes that enters the table, and what refers to it ten thousand times.
     let bomb = [&[STATUS_200, 0x40, 1, b'x', 0x7f, 0xa1, 0x1e][..], &[b'v'; 4_000], &[0xbe; 10_000]].concat();
