@@ -5,12 +5,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Method, Url};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::header::{ACCEPT, HeaderName, HeaderValue};
+use hyper::{Method, Request, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use url::Url;
 
+use super::connector::{Connector, Remote};
 use super::egress::EgressPolicy;
 use super::failure::{Means, Stop, failure};
-use super::phases::{CONNECTING, PhaseLayer, SharedPhases};
+use super::phases::{CONNECTING, PhaseConnector, SharedPhases};
 use super::resolver::Resolver;
 use super::tls;
 use crate::domain::outcome::Failure;
@@ -25,8 +31,13 @@ const IDLE_PER_HOST: usize = 64;
 const IDLE_FOR: Duration = Duration::from_secs(50);
 /// Most headers of a response.
 const MAX_HEADERS: usize = 100;
-/// Most bytes of an HTTP/2 header list.
+/// Most bytes of a response's head.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
+/// Bytes that one answer over HTTP/2, and all answers of its connection, may bring before they are read.
+const WINDOWS: (u32, u32) = (128 * 1024, 1024 * 1024);
+/// A connection of HTTP/2 on which nothing comes for so long is asked whether it is alive, and given up when it does
+/// not answer: every attempt at its receiver would be lost on it until the system notices.
+const ALIVE: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(4));
 
 /// What the transport needs to know.
 #[derive(Debug, Clone)]
@@ -43,10 +54,12 @@ pub enum TransportError {
     /// The TLS configuration does not come together.
     #[error("setting up TLS")]
     Tls(#[from] rustls::Error),
-    /// The HTTP client does not come together.
+    /// The HTTP client for our own API does not come together.
     #[error("setting up the HTTP client")]
     Client(#[from] reqwest::Error),
 }
+
+type HttpClient = Client<PhaseConnector<Connector>, Full<Bytes>>;
 
 /// Sends requests over pooled connections. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -60,11 +73,12 @@ pub struct Transport {
 /// name, and takes it for all of its connections alike.
 #[derive(Debug)]
 struct Clients {
-    tls: rustls::ClientConfig,
+    tls: Arc<rustls::ClientConfig>,
     /// Whether any certificate is trusted.
     trusts: bool,
     resolver: Resolver,
-    by_deadline: Mutex<HashMap<Duration, Client>>,
+    response_cap: usize,
+    by_deadline: Mutex<HashMap<Duration, HttpClient>>,
 }
 
 /// One attempt on the wire.
@@ -128,10 +142,8 @@ impl Transport {
         roots: rustls::RootCertStore,
     ) -> Result<Self, TransportError> {
         let trusts = !roots.is_empty();
-        let tls = tls::client_config(roots)?;
-        let clients = Arc::new(Clients { tls, trusts, resolver, by_deadline: Mutex::default() });
-        // What does not come together now would not do so later.
-        clients.build(Duration::from_secs(1))?;
+        let tls = Arc::new(tls::client_config(roots)?);
+        let clients = Arc::new(Clients { tls, trusts, resolver, response_cap, by_deadline: Mutex::default() });
         Ok(Self { clients, egress, response_cap })
     }
 
@@ -182,13 +194,16 @@ impl Transport {
         on_head: impl FnOnce(Option<SocketAddr>, Received) -> &'r mut Received,
     ) -> Result<(), Stop> {
         let request = self.build(request)?;
-        let client = self.clients.with_deadline(timeouts.connect).map_err(Stop::Client)?;
-        let answered = tokio::time::timeout(timeouts.first_byte, client.execute(request)).await;
-        let mut response = answered.map_err(|_| Stop::Deadline(timeouts.first_byte))?.map_err(Stop::Http)?;
+        let client = self.clients.with_deadline(timeouts.connect);
+        let answered = tokio::time::timeout(timeouts.first_byte, client.request(request)).await;
+        let response = answered.map_err(|_| Stop::Deadline(timeouts.first_byte))?.map_err(Stop::Request)?;
         let headers = response.headers().iter().map(readable).collect();
         let head = Received { status: response.status().as_u16(), headers, body: Vec::new(), over_cap: false };
-        let received = on_head(response.remote_addr(), head);
-        while let Some(chunk) = response.chunk().await.map_err(Stop::Http)? {
+        let received = on_head(response.extensions().get().map(|Remote(address)| *address), head);
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            // Trailers are nothing to anybody.
+            let Ok(chunk) = frame.map_err(Stop::Body)?.into_data() else { continue };
             let room = self.response_cap - received.body.len();
             received.body.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
             if chunk.len() > room {
@@ -199,56 +214,50 @@ impl Transport {
         Ok(())
     }
 
-    fn build(&self, request: PreparedRequest) -> Result<reqwest::Request, Stop> {
+    fn build(&self, request: PreparedRequest) -> Result<Request<Full<Bytes>>, Stop> {
         let invalid = |what: &str| Stop::Invalid(format!("{what} cannot be sent as HTTP"));
         let url = Url::parse(&request.url).map_err(|_| invalid("the URL"))?;
         if url.as_str() != request.url {
             return Err(invalid("the URL is not in its normal form and"));
         }
         self.egress.check_url(&url).map_err(|forbidden| Stop::Forbidden(forbidden.to_string()))?;
-        let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| invalid("the method"))?;
-        let mut headers = HeaderMap::with_capacity(request.headers.len());
+        let mut built = Request::new(Full::new(request.body));
+        *built.method_mut() = Method::from_bytes(request.method.as_bytes()).map_err(|_| invalid("the method"))?;
+        *built.uri_mut() = Uri::try_from(request.url).map_err(|_| invalid("the URL"))?;
         for (name, value) in &request.headers {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid("a header name"))?;
             let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid("a header value"))?;
-            headers.append(name, value);
+            built.headers_mut().append(name, value);
         }
-        let mut built = reqwest::Request::new(method, url);
-        *built.headers_mut() = headers;
-        if !request.body.is_empty() {
-            *built.body_mut() = Some(request.body.into());
-        }
+        built.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         Ok(built)
     }
 }
 
 impl Clients {
-    fn with_deadline(&self, connect: Duration) -> Result<Client, reqwest::Error> {
+    fn with_deadline(&self, connect: Duration) -> HttpClient {
         let mut clients = self.by_deadline.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&connect) {
-            return Ok(client.clone());
-        }
-        let client = self.build(connect)?;
-        clients.insert(connect, client.clone());
-        Ok(client)
+        clients.entry(connect).or_insert_with(|| self.build(connect)).clone()
     }
 
-    fn build(&self, connect: Duration) -> Result<Client, reqwest::Error> {
-        Client::builder()
-            .tls_backend_preconfigured(self.tls.clone())
-            .dns_resolver(self.resolver.clone())
-            .connect_timeout(connect)
-            .connector_layer(PhaseLayer)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .referer(false)
+    fn build(&self, connect: Duration) -> HttpClient {
+        let (of_answer, of_connection) = WINDOWS;
+        let (silent, late) = ALIVE;
+        let connector = Connector::new(Arc::clone(&self.tls), self.resolver.clone(), connect, self.response_cap);
+        Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .pool_idle_timeout(IDLE_FOR)
             .http1_max_headers(MAX_HEADERS)
+            .http1_max_buf_size(MAX_HEADER_BYTES as usize)
             .http2_max_header_list_size(MAX_HEADER_BYTES)
-            .tcp_nodelay(true)
-            .build()
+            .http2_initial_stream_window_size(of_answer)
+            .http2_initial_connection_window_size(of_connection)
+            .http2_keep_alive_interval(silent)
+            .http2_keep_alive_timeout(late)
+            .http2_keep_alive_while_idle(true)
+            .build(PhaseConnector::new(connector))
     }
 }
 
@@ -261,5 +270,5 @@ fn readable((name, value): (&HeaderName, &HeaderValue)) -> (String, String) {
 /// # Errors
 /// When TLS or the client cannot be set up.
 pub fn api_client() -> Result<reqwest::ClientBuilder, TransportError> {
-    Ok(Client::builder().tls_backend_preconfigured(tls::client_config(tls::system_roots())?).no_proxy())
+    Ok(reqwest::Client::builder().tls_backend_preconfigured(tls::client_config(tls::system_roots())?).no_proxy())
 }

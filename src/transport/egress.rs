@@ -28,6 +28,9 @@ pub enum Forbidden {
         /// The range that holds it.
         range: IpNet,
     },
+    /// The address is public, but this machine's.
+    #[error("address {0} is this machine's own; list it under [egress] allow if it is meant")]
+    Own(IpAddr),
     /// The port is not among those allowed.
     #[error("port {0} is not allowed; list it under [egress] ports if it is meant")]
     Port(u16),
@@ -45,12 +48,15 @@ const fn v6(segments: [u16; 3], length: u8) -> IpNet {
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), length))
 }
 
-/// The special-purpose registries of IANA (RFC 6890 and its updates), multicast and reserved space.
-const BLOCKED: [IpNet; 29] = [
+/// The special-purpose registries of IANA (RFC 6890 and its updates), multicast and reserved space; and what looks
+/// public but answers only within a cloud.
+const BLOCKED: [IpNet; 34] = [
     v4(0, 0, 0, 0, 8),
     v4(10, 0, 0, 0, 8),
     v4(100, 64, 0, 0, 10),
     v4(127, 0, 0, 0, 8),
+    // Azure's metadata and platform service.
+    v4(168, 63, 129, 16, 32),
     v4(169, 254, 0, 0, 16),
     v4(172, 16, 0, 0, 12),
     v4(192, 0, 0, 0, 24),
@@ -74,10 +80,15 @@ const BLOCKED: [IpNet; 29] = [
     v6([0x2001, 0, 0], 23),
     v6([0x2001, 0xdb8, 0], 32),
     v6([0x2002, 0, 0], 16),
+    v6([0x2620, 0x4f, 0x8000], 48),
     v6([0x3fff, 0, 0], 20),
     v6([0x5f00, 0, 0], 16),
     v6([0xfc00, 0, 0], 7),
     v6([0xfe80, 0, 0], 9),
+    // Whatever else is not 2000::/3, of which alone global unicast addresses are given out.
+    v6([0, 0, 0], 3),
+    v6([0x4000, 0, 0], 2),
+    v6([0x8000, 0, 0], 1),
 ];
 
 /// IPv6 multicast, beside the list because it needs no exception.
@@ -90,13 +101,19 @@ impl EgressPolicy {
     /// When it is not public and not allowed.
     pub fn check_address(&self, address: IpAddr) -> Result<(), Forbidden> {
         let address = address.to_canonical();
-        if self.allow.iter().any(|net| net.contains(&address)) {
+        if self.names(address) {
             return Ok(());
         }
         match BLOCKED.iter().chain([&MULTICAST]).find(|net| net.contains(&address)) {
             Some(range) => Err(Forbidden::Address { address, range: *range }),
             None => Ok(()),
         }
+    }
+
+    /// Whether an address is allowed by name.
+    pub(super) fn names(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.allow.iter().any(|net| net.contains(&address))
     }
 
     /// Checks scheme, port and, where the host is a literal address, the address.
@@ -152,10 +169,21 @@ mod tests {
             "2001:0:1::",
             "2001:db8::1",
             "ff02::1",
+            "168.63.129.16",
+            "100.100.100.200",
+            "192.0.0.192",
+            "fd20:ce::254",
+            "::ffff:0:127.0.0.1",
+            "0:0:0:1::1",
+            "64:ff9b:1::7f00:1",
+            "2620:4f:8000::1",
+            "4000::1",
+            "9000::1",
+            "fe00::1",
         ] {
             assert!(policy(&[]).check_address(address.parse().unwrap()).is_err(), "{address}");
         }
-        for address in ["8.8.8.8", "2a00:1450:4001::1", "1.1.1.1", "::ffff:8.8.8.8"] {
+        for address in ["8.8.8.8", "2a00:1450:4001::1", "2620:fe::fe", "1.1.1.1", "168.63.129.17", "::ffff:8.8.8.8"] {
             assert_eq!(policy(&[]).check_address(address.parse().unwrap()), Ok(()), "{address}");
         }
     }

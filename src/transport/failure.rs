@@ -18,12 +18,12 @@ pub(super) enum Stop {
     Forbidden(String),
     /// It cannot be written as HTTP.
     Invalid(String),
-    /// The client for it cannot be set up.
-    Client(reqwest::Error),
     /// A deadline passed.
     Deadline(Duration),
-    /// The HTTP client failed.
-    Http(reqwest::Error),
+    /// The HTTP client failed before there was an answer.
+    Request(hyper_util::client::legacy::Error),
+    /// The body of the answer broke off.
+    Body(hyper::Error),
 }
 
 /// What this machine was out of when nothing could be opened: descriptors, memory, or local ports.
@@ -56,15 +56,14 @@ pub(super) fn failure(stop: Stop, phases: &Phases, means: Means) -> SendFailure 
     match stop {
         Stop::Forbidden(error) => failed(Failure::Blocked, error),
         Stop::Invalid(error) => failed(Failure::Unrenderable, error),
-        Stop::Client(error) => failed(Failure::Local, chain(&error)),
         Stop::Deadline(after) if phases.given_up => failed(unsent, format!("no connection within {after:?}")),
         Stop::Deadline(after) => failed(Failure::Lost, format!("no whole answer within {after:?}")),
-        Stop::Http(error) if error.is_connect() && (phases.given_up || causes(&error).any(is_deadline)) => {
+        Stop::Body(error) => failed(Failure::Lost, chain(&error)),
+        Stop::Request(error) if error.is_connect() && (phases.given_up || causes(&error).any(is_deadline)) => {
             failed(unsent, format!("no connection within {:?}", means.connect))
         }
-        Stop::Http(error) => {
-            let error = error.without_url();
-            let failure = if !error.is_connect() && !error.is_builder() {
+        Stop::Request(error) => {
+            let failure = if !error.is_connect() {
                 Failure::Lost
             } else if unsent == Failure::Unreachable && causes(&error).any(cause_is_local) {
                 Failure::Local
@@ -106,7 +105,7 @@ fn is_unknown_issuer(cause: &(dyn Error + 'static)) -> bool {
     matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)))
 }
 
-/// An error with its causes; the URL must have been taken out before, it may hold secrets.
+/// An error with its causes; none of them names the URL, which may hold secrets.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut texts = causes(error).map(ToString::to_string);
     let mut text = texts.next().unwrap_or_default();

@@ -3,9 +3,12 @@
 //! Knows nothing of events, retries or verdicts. No redirects, no ambient proxy, no decompression; every
 //! deadline and every size is bounded; no connection to an address that the egress policy forbids.
 
+mod bounded;
 mod client;
+mod connector;
 mod egress;
 mod failure;
+mod gate;
 mod phases;
 mod resolver;
 mod tls;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tower::{Layer, Service};
+use tower::Service;
 
 use super::egress::Forbidden;
 use crate::ops::clock::monotonic;
@@ -67,23 +67,18 @@ impl Drop for Unfinished {
     }
 }
 
-/// Wraps the connector: notes begin and end.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PhaseLayer;
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A connector that takes its time.
+/// A connector that takes its time: notes begin and end.
 #[derive(Debug, Clone)]
 pub(crate) struct PhaseConnector<S>(S);
 
-impl<S> Layer<S> for PhaseLayer {
-    type Service = PhaseConnector<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        PhaseConnector(inner)
+impl<S> PhaseConnector<S> {
+    /// Wraps a connector.
+    pub(crate) fn new(inner: S) -> Self {
+        Self(inner)
     }
 }
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl<S, R> Service<R> for PhaseConnector<S>
 where

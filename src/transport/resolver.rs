@@ -6,16 +6,21 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hyper_util::client::legacy::connect::dns::Name;
 use tokio::sync::{Semaphore, watch};
+use tower::Service;
 
 use super::egress::EgressPolicy;
 use super::failure::is_local;
-use super::phases::note;
+use super::gate::admit;
+use super::phases::{BoxError, note};
 
 /// Most names that are looked up at once.
 const LOOKUPS: usize = 64;
@@ -76,6 +81,11 @@ impl Resolver {
         Self(Arc::new(Inner { egress, look_up, places, under_way: Mutex::default() }))
     }
 
+    /// What says where connections may go.
+    pub(super) fn egress(&self) -> Arc<EgressPolicy> {
+        Arc::clone(&self.0.egress)
+    }
+
     /// The addresses of a name, forbidden ones among them.
     pub(super) async fn find(&self, name: &str) -> Found {
         let mut answer = self.join(name);
@@ -111,22 +121,27 @@ impl Resolver {
     }
 }
 
-impl Resolve for Resolver {
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
     /// A name with any forbidden address is refused whole: it must not depend on the order of answers where a
     /// connection goes.
-    fn resolve(&self, name: Name) -> Resolving {
+    fn call(&mut self, name: Name) -> Self::Future {
         let resolver = self.clone();
         Box::pin(async move {
             let found = resolver.find(name.as_str()).await?;
             for address in found.iter() {
-                if let Err(forbidden) = resolver.0.egress.check_address(*address) {
-                    note(|phases, _| phases.forbidden = Some(forbidden.clone()));
-                    return Err(forbidden.into());
-                }
+                admit(&resolver.0.egress, *address)?;
             }
             note(|phases, now| phases.resolved = Some(now));
             let addresses: Vec<_> = found.iter().take(ADDRESSES).map(|address| SocketAddr::new(*address, 0)).collect();
-            Ok(Box::new(addresses.into_iter()) as Addrs)
+            Ok(addresses.into_iter())
         })
     }
 }

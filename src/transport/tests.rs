@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -127,6 +128,28 @@ async fn a_name_with_one_forbidden_address_is_not_connected_to_at_all() {
 }
 
 #[tokio::test]
+async fn a_name_that_leads_elsewhere_the_second_time_is_not_followed() {
+    let receiver = receiver(SocketAddr::new(SILENT, 0), "200 connection=close").await;
+    let port = receiver.address().port();
+    let canary = TcpListener::bind(SocketAddr::new(HERE, port)).await.unwrap();
+    let asked = AtomicUsize::new(0);
+    let look_up: LookUp =
+        Arc::new(move |_| Ok(vec![if asked.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) { SILENT } else { HERE }]));
+    let egress = Arc::new(EgressPolicy { allow: vec!["127.0.0.2/32".parse().unwrap()], ports: vec![port] });
+    let resolver = Resolver::asking(Arc::clone(&egress), look_up);
+    let transport = Transport::assembled(egress, RESPONSE_CAP, resolver, RootCertStore::empty()).unwrap();
+    for round in 0..6 {
+        let sent = transport.send(get(&format!("http://rebinding.example:{port}/")), patient()).await;
+        match (round % 2, sent.result) {
+            (0, result) => assert_eq!(result.unwrap().status, 200),
+            (_, result) => assert_eq!(result.unwrap_err().failure, Failure::Blocked),
+        }
+    }
+    assert!(canary.into_std().unwrap().accept().is_err(), "nobody came");
+    assert_eq!(receiver.ledger().requests, 3);
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_off_is_kept_as_far_as_it_came() {
     let (sent, _receiver) = exchange("502 header=\"X-Trace: 7\" half body=\"so far\"", patient()).await;
     let stopped = sent.result.unwrap_err();
@@ -174,6 +197,14 @@ async fn headers_without_end_and_bodies_without_end_end_at_their_caps() {
     let (sent, _receiver) = exchange("endless", patient()).await;
     let received = sent.result.unwrap();
     assert_eq!((received.body.len(), received.over_cap), (RESPONSE_CAP, true));
+}
+
+#[tokio::test]
+async fn what_never_becomes_an_answer_ends_at_its_bound_and_not_at_the_deadline() {
+    let (sent, _receiver) = exchange("200 1xx-flood count=1000000", timeouts(20_000, 300_000, 300_000)).await;
+    let stopped = sent.result.unwrap_err();
+    assert_eq!(stopped.failure, Failure::Lost);
+    assert!(stopped.error.contains("bytes came without an end of the answer"), "{}", stopped.error);
 }
 
 #[tokio::test]

@@ -15,13 +15,16 @@ mod harness;
 
 mod affiliates;
 mod backup;
+mod canaries;
 mod commands;
 mod configuration;
 mod crash;
 mod decisions;
 mod delivery;
 mod doctor;
+mod egress;
 mod export;
+mod hostile;
 mod incidents;
 mod ingest;
 mod limits;

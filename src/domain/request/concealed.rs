@@ -19,6 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::echo;
 use crate::domain::template::MASK;
+use crate::domain::template::encode::RESERVED;
 use crate::planted::{Bug, planted};
 
 /// Shortest value that is masked in an answer.
@@ -135,8 +136,10 @@ fn spell(value: &str, out: &mut BTreeSet<String>) {
     let bare = value.strip_prefix("whsec_").unwrap_or(value);
     for text in [value, bare] {
         spell_bytes(text.as_bytes(), out);
-        // Where a whole URL is put into base64, the value in it is percent-encoded first.
-        spell_base64(utf8_percent_encode(text, NON_ALPHANUMERIC).to_string().as_bytes(), out);
+        // Where a whole URL is put into base64 or hexadecimal digits, the value in it is percent-encoded first.
+        for set in [NON_ALPHANUMERIC, RESERVED] {
+            spell_bytes(utf8_percent_encode(text, set).to_string().as_bytes(), out);
+        }
         out.insert(text.to_owned());
     }
     let unpadded = bare.trim_end_matches('=');

@@ -28,7 +28,7 @@ pub(crate) enum Place {
 pub(crate) struct Unwritable;
 
 /// All but the unreserved characters of RFC 3986.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(in crate::domain) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What must not stand raw in a URL's query: controls, space, and what a URL parser would rewrite or cut at.
 const RAW_QUERY: &AsciiSet = &CONTROLS

@@ -154,6 +154,7 @@ pub fn judge_egress(looked: &[Looked], policy: &EgressPolicy) -> Vec<Finding> {
 fn reason(forbidden: &Forbidden) -> String {
     match forbidden {
         Forbidden::Address { address, range } => format!("{address} is not public ({range})"),
+        Forbidden::Own(address) => format!("{address} is this machine's own"),
         Forbidden::Port(port) => format!("port {port} is not allowed"),
         Forbidden::Url => forbidden.to_string(),
     }
@@ -162,7 +163,7 @@ fn reason(forbidden: &Forbidden) -> String {
 /// The line of the configuration that would permit what is forbidden.
 fn permitting(forbidden: &Forbidden, policy: &EgressPolicy) -> String {
     match forbidden {
-        Forbidden::Address { address, .. } => {
+        Forbidden::Address { address, .. } | Forbidden::Own(address) => {
             let known = policy.allow.iter().map(ToString::to_string).chain([address.to_string()]);
             let list: Vec<String> = known.map(|net| format!("\"{net}\"")).collect();
             format!("[egress] allow = [{}]", list.join(", "))

@@ -46,6 +46,11 @@ impl Authority {
         self.0.pem()
     }
 
+    /// What makes the handshakes of a front.
+    pub(crate) fn acceptor(&self, front: Front) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::new(self.server(front)))
+    }
+
     fn server(&self, front: Front) -> ServerConfig {
         let key = KeyPair::generate().unwrap();
         let name = if front == Front::OtherName { "other.example" } else { "127.0.0.1" };
@@ -79,7 +84,7 @@ impl TlsFront {
     pub(crate) async fn start(front: Front, authority: &Authority, receiver: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(authority.server(front)));
+        let acceptor = authority.acceptor(front);
         let http2_requests = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&http2_requests);
         let task = tokio::spawn(async move {

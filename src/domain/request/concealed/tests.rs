@@ -148,6 +148,17 @@ fn what_a_value_stands_for_is_masked_too() {
 }
 
 #[test]
+fn a_value_in_a_url_that_is_spelled_in_digits_is_masked() {
+    let value = "a-key/of_ours+=~";
+    let url = format!("/postback?key={}&cid=c-1", utf8_percent_encode(value, RESERVED));
+    for text in [hex::encode(&url), hex::encode_upper(&url)] {
+        let masked = mask(&[value]).over(&text, 4_096);
+        let expected = [hex::encode("/postback?key="), "***".into(), hex::encode("&cid=c-1")].concat();
+        assert!(masked.eq_ignore_ascii_case(&expected), "{masked}");
+    }
+}
+
+#[test]
 fn nothing_shows_when_it_is_printed() {
     let concealed = Concealed::new([SecretString::from("canary-5f2a")]);
     assert_eq!(format!("{concealed:?} {:?}", concealed.clone()), "Concealed(1) Concealed(1)");
