@@ -64,8 +64,8 @@ bugs! {
     StepRepeated => "step-repeated";
     /// A damaged record is taken as it is.
     ChecksumIgnored => "checksum-ignored";
-    /// Addresses in URLs are not checked, only those of names.
-    LiteralUnchecked => "literal-unchecked";
+    /// Private addresses are sent to.
+    EgressOpen => "egress-open";
     /// Secrets that a receiver echoes are recorded.
     EchoUnmasked => "echo-unmasked";
     /// A receiver's `Retry-After` brings the next attempt forward.

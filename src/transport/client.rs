@@ -24,6 +24,7 @@ use crate::domain::postback::Timeouts;
 use crate::domain::record::Timings;
 use crate::domain::request::PreparedRequest;
 use crate::ops::clock::monotonic;
+use crate::planted::{Bug, planted};
 
 /// Idle connections kept for each receiver.
 const IDLE_PER_HOST: usize = 64;
@@ -204,7 +205,8 @@ impl Transport {
         while let Some(frame) = body.frame().await {
             // Trailers are nothing to anybody.
             let Ok(chunk) = frame.map_err(Stop::Body)?.into_data() else { continue };
-            let room = self.response_cap - received.body.len();
+            let cap = if planted(Bug::BodyUncapped) { usize::MAX } else { self.response_cap };
+            let room = cap - received.body.len();
             received.body.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
             if chunk.len() > room {
                 received.over_cap = true;

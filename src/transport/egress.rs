@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::{Host, Url};
 
+use crate::planted::{Bug, planted};
+
 /// The operator's exceptions to the block list, and the ports that may be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EgressPolicy {
@@ -113,7 +115,7 @@ impl EgressPolicy {
     /// Whether an address is allowed by name.
     pub(super) fn names(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.allow.iter().any(|net| net.contains(&address))
+        planted(Bug::EgressOpen) || self.allow.iter().any(|net| net.contains(&address))
     }
 
     /// Checks scheme, port and, where the host is a literal address, the address.

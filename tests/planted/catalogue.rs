@@ -44,7 +44,7 @@ pub(crate) const CATALOGUE: &[Row] = &[
     ("no-intent", Program::It, &["crash::an_attempt_interrupted"]),
     ("step-repeated", Program::Lib, &["outbox::contract::bulk::on_memory"]),
     ("checksum-ignored", Program::Lib, &["outbox::codec"]),
-    ("literal-unchecked", Program::Lib, &["transport::egress"]),
+    ("egress-open", Program::Lib, &["transport::egress"]),
     ("echo-unmasked", Program::Lib, &["domain::request"]),
     ("retry-after-hastens", Program::Lib, &["domain::outcome"]),
     ("fresh-keys", Program::It, &["delivery::"]),
