@@ -191,7 +191,9 @@ impl Books {
             None if outcome == Outcome::Unrenderable => {}
             None => self.broken(format_args!("attempt {number} of {id} is on record, and was never made")),
         }
-        if outcome == Outcome::Gone && !self.resumed.get(postback).is_some_and(|at| self.now - *at < ON_ITS_WAY) {
+        if outcome == Outcome::Gone
+            && self.resumed.get(postback).is_none_or(|at| self.now.saturating_sub(*at) >= ON_ITS_WAY)
+        {
             self.paused.insert(postback.clone(), self.now);
         }
         self.watch_breaker(&postback.affiliate, health);

@@ -1,5 +1,6 @@
 //! Who is told of what in a story: a few affiliates, their postbacks, and what a reload may change about them.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -24,11 +25,13 @@ const PARTNERS: [(&str, &[&str]); 4] =
 fn affiliate(id: &str, postbacks: &[&str]) -> String {
     let mut text = format!("id = \"{id}\"\nname = \"{id}\"\nglobal = {}\n", id == "house");
     for name in postbacks {
-        text += &format!(
+        let _ = write!(
+            text,
             "[[postback]]\nname = \"{name}\"\nevents = \"*\"\nmethod = \"GET\"\nurl = \"https://{id}.example/{name}?click={{click_id}}&tx={{transaction_id}}&key={{idempotency_key}}&n={{attempt}}\"\n"
         );
         for (text_of, verdict) in [("error", "retry"), ("again", "duplicate"), ("never", "rejected")] {
-            text += &format!(
+            let _ = write!(
+                text,
                 "[[postback.response]]\nwhen = {{ status = \"200\", body_contains = \"{text_of}\" }}\nthen = \"{verdict}\"\n"
             );
         }
@@ -74,7 +77,7 @@ impl Cast {
         Self { slots: usize::try_from(dice.between(6, 10)).unwrap(), affiliates: all.clone(), all }
     }
 
-    pub(super) fn dictionary(&self) -> Arc<crate::domain::dictionary::Dictionary> {
+    pub(super) fn dictionary() -> Arc<crate::domain::dictionary::Dictionary> {
         Arc::clone(&settings().dictionary)
     }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::cast::Cast;
 use super::network::Network;
 use super::world::World;
 use crate::dispatch::{
@@ -39,7 +40,7 @@ fn configured(world: &Arc<World>) -> (Arc<Routing>, Arc<IntakeRules>) {
     let cast = world.with_books(|books| books.cast.clone());
     let wire = Arc::new(Network(Arc::clone(world)));
     let routing = Arc::new(Routing { affiliates: cast.affiliates.clone(), slots: cast.slots, wire });
-    let dictionary = cast.dictionary();
+    let dictionary = Cast::dictionary();
     let rules = IntakeRules { dictionary, accept_unknown_affiliates: true, routing: Arc::clone(&routing) };
     (routing, Arc::new(rules))
 }

@@ -159,7 +159,8 @@ fn check_order(books: &mut Books, told: &Told, record: &EventRecord, group: &BTr
 /// No more in flight than there may be, and at the pace that is asked for.
 fn check_limits(books: &mut Books, told: &Told) {
     let affiliate = &told.postback.affiliate;
-    let recent = books.replaced.as_ref().filter(|(_, at)| books.now - *at < OLD_LIMITS).map(|(cast, _)| cast);
+    let recent =
+        books.replaced.as_ref().filter(|(_, at)| books.now.saturating_sub(*at) < OLD_LIMITS).map(|(cast, _)| cast);
     let casts = [Some(&books.cast), recent];
     let slots = casts.into_iter().flatten().map(|cast| cast.slots).max().unwrap_or_default();
     let concurrency =
@@ -194,10 +195,10 @@ fn check_pace(books: &mut Books, affiliate: &AffiliateId) {
 /// Nothing is sent that is paused or no longer configured.
 fn check_permission(books: &mut Books, told: &Told) {
     let now = books.now;
-    if books.paused.get(&told.postback).is_some_and(|since| now - *since > ON_ITS_WAY) {
+    if books.paused.get(&told.postback).is_some_and(|since| now.saturating_sub(*since) > ON_ITS_WAY) {
         books.broken(format_args!("{} is sent to {}, which is paused", told.key, told.postback));
     }
-    let settled = books.replaced.as_ref().is_none_or(|(_, at)| now - *at > ON_ITS_WAY);
+    let settled = books.replaced.as_ref().is_none_or(|(_, at)| now.saturating_sub(*at) > ON_ITS_WAY);
     if settled && !books.cast.has(&told.postback) {
         books.broken(format_args!("{} is sent to {}, which is not configured", told.key, told.postback));
     }
@@ -207,7 +208,7 @@ fn check_permission(books: &mut Books, told: &Told) {
 fn check_breaker(books: &mut Books, affiliate: &AffiliateId) {
     let Some(policy) = books.cast.limits(affiliate).breaker else { return };
     let Some(opened) = books.breakers.get(affiliate).and_then(|watch| watch.opened) else { return };
-    let since = books.now - opened;
+    let since = books.now.saturating_sub(opened);
     let own = |index: &&usize| {
         let sent = &books.sent[**index];
         sent.postback.affiliate == *affiliate && sent.begun > opened + ON_ITS_WAY
@@ -224,11 +225,16 @@ fn check_breaker(books: &mut Books, affiliate: &AffiliateId) {
 pub(super) fn check_moment(world: &World) {
     let lost = world.disk.lost();
     world.with_books(|books| {
-        lost.into_iter().for_each(|what| books.broken(what));
+        for what in lost {
+            books.broken(what);
+        }
         let now = books.now;
-        let waits = books.steady.iter().find(|(_, since)| now - **since > HEALTHY_WAIT);
+        let waits = books.steady.iter().find(|(_, since)| now.saturating_sub(**since) > HEALTHY_WAIT);
         if let Some((id, since)) = waits.map(|(id, since)| (*id, *since)) {
-            books.broken(format_args!("{id} to {STEADY}, which is well, was not sent for {:?}", now - since));
+            books.broken(format_args!(
+                "{id} to {STEADY}, which is well, was not sent for {:?}",
+                now.saturating_sub(since)
+            ));
             books.steady.clear();
         }
     });
