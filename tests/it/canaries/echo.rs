@@ -29,12 +29,12 @@ async fn serve(mut stream: TcpStream) -> Option<()> {
     loop {
         stream.read_buf(&mut heard).await.ok().filter(|read| *read > 0)?;
         let text = String::from_utf8_lossy(&heard).into_owned();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let Some((top, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = top.lines().find_map(|line| line.strip_prefix("content-length: "));
         if body.len() < length.map_or(0, |length| length.parse().unwrap()) {
             continue;
         }
-        let way = head.split('/').nth(1)?.parse().ok()?;
+        let way = top.split('/').nth(1)?.parse().ok()?;
         stream.write_all(&answer(way, &text)).await.ok()?;
         return stream.shutdown().await.ok();
     }

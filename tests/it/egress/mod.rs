@@ -24,7 +24,7 @@ impl Canary {
     }
 
     /// Asserts that nobody has come, but a visitor of the test who is still seen to.
-    async fn is_alone(self) {
+    async fn expect_nobody(self) {
         let address = format!("127.0.0.1:{}", self.port());
         let visitor = TcpStream::connect(address).await.unwrap();
         let (_, from) = self.0.accept().await.unwrap();
@@ -163,9 +163,8 @@ async fn no_spelling_of_a_forbidden_address_is_connected_to() {
         }
     }
     assert!(wrong.is_empty(), "{} wrong: {wrong:#?}", wrong.len());
-    println!("{} URLs: {} refused when checked, {blocked} blocked", urls.len(), refused.len());
     assert!(blocked >= 300 && refused.len() > tricks.len(), "both ways are taken: {blocked}, {}", refused.len());
-    canary.is_alone().await;
+    canary.expect_nobody().await;
 }
 
 #[tokio::test]
@@ -223,5 +222,5 @@ async fn nobody_is_led_elsewhere_by_an_answer() {
     let attempts = outcomes(&daemon, receivers.keys()).await;
     assert!(attempts.values().all(|attempt| ["retry", "delivered"].iter().any(|name| attempt["outcome"] == *name)));
     assert!(receivers.values().all(|receiver| receiver.ledger().requests == 3), "each once for each event");
-    canary.is_alone().await;
+    canary.expect_nobody().await;
 }

@@ -2,13 +2,14 @@
 //!
 //! It knows nothing of HTTP: a [`Kind`] says what goes over the wire, right or wrong.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
 
 use crate::harness::{Authority, Front};
@@ -101,7 +102,7 @@ pub(super) struct Host {
     pub(super) kind: Kind,
     pub(super) address: SocketAddr,
     /// Keeps a closed or full port as it is.
-    _kept: Option<(Option<TcpSocket>, Option<(TcpListener, TcpStream)>)>,
+    _kept: Box<dyn Any + Send + Sync>,
     task: Option<AbortHandle>,
 }
 
@@ -111,12 +112,12 @@ impl Host {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = socket.local_addr().unwrap();
-        let (kept, task) = match kind.port {
-            Port::Closed => (Some((Some(socket), None)), None),
+        let (kept, task): (Box<dyn Any + Send + Sync>, _) = match kind.port {
+            Port::Closed => (Box::new(socket), None),
             Port::Full => {
                 let listener = socket.listen(0).unwrap();
                 let queued = TcpStream::connect(address).await.unwrap();
-                (Some((None, Some((listener, queued)))), None)
+                (Box::new((listener, queued)), None)
             }
             Port::Open => {
                 let listener = socket.listen(1_024).unwrap();
@@ -132,16 +133,16 @@ impl Host {
                                 stream.set_zero_linger().unwrap();
                             }
                             match acceptor {
-                                None => act(stream, &kind.steps).await,
+                                None => Box::pin(act(stream, &kind.steps)).await,
                                 Some(acceptor) => match acceptor.accept(stream).await {
-                                    Ok(stream) => act(stream, &kind.steps).await,
+                                    Ok(stream) => Box::pin(act(stream, &kind.steps)).await,
                                     Err(_) => None,
                                 },
                             }
                         });
                     }
                 });
-                (None, Some(task.abort_handle()))
+                (Box::new(()), Some(task.abort_handle()))
             }
         };
         Self { kind, address, _kept: kept, task }
@@ -165,7 +166,7 @@ async fn act(mut stream: impl AsyncRead + AsyncWrite + Unpin, steps: &[Step]) ->
     for step in steps {
         match step {
             Step::Hear => {
-                stream.read(&mut [0; 16 * 1_024]).await.ok()?;
+                stream.read_buf(&mut Vec::with_capacity(16 * 1_024)).await.ok()?;
             }
             Step::Say(bytes) => say(&mut stream, bytes).await?,
             Step::Flood(bytes) => loop {

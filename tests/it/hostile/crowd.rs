@@ -73,6 +73,7 @@ fn peak_kib(daemon: &Daemon) -> u64 {
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
+#[allow(clippy::print_stdout, reason = "the figures are what a reader of the test wants")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_hostile_connections_harm_nobody_else() {
     let directory = tempfile::tempdir().unwrap();
