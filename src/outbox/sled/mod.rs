@@ -3,16 +3,18 @@
 //! sled's own `flush` ends in `sync_file_range`, which survives neither a power cut nor a kernel crash.
 //! Every [`Engine::sync`] therefore ends in `fdatasync` of the `db` file, and creation fsyncs the files and
 //! the directories that name them. A new store is made beside its place and moved there once it is whole: sled writes
-//! its settings without a sync, and does not open where a power cut has left half of them. Values stay far below sled's blob threshold, so that nothing durable
-//! ever lives in a file of its own.
+//! its settings without a sync, and does not open where a power cut has left half of them. Values stay far below sled's
+//! blob threshold, so that nothing durable ever lives in a file of its own.
 
 mod snapshot;
+mod watch;
 
 use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
@@ -32,11 +34,19 @@ const DATA: &str = "sled";
 /// Where they are while the store is being made. What is found here was never finished, and nobody was told of it.
 const UNFINISHED: &str = "sled.unfinished";
 
+/// Where a backup is being put back. Beside it a new store would be taken for the one that was lost.
+pub const RESTORING: &str = "restoring";
+const UNRESTORED: &str = "a backup was being put back here and that was not finished: repeat `postbackd outbox restore`, or \
+                          remove the directory \"restoring\" to begin with an empty store";
+
 /// A sled store in a directory of its own.
 #[derive(Debug)]
 pub struct SledEngine {
-    db: ::sled::Db,
+    db: Arc<::sled::Db>,
     file: File,
+    _watch: watch::Watch,
+    /// Held for as long as the store is open, whatever is moved meanwhile.
+    _directory: File,
 }
 
 impl SledEngine {
@@ -47,15 +57,14 @@ impl SledEngine {
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, EngineError> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| EngineError::Open { path: path.into(), source };
         make_private_directory(path).map_err(|e| failed(e.into()))?;
+        let locked = lock_patiently(path).map_err(|e| failed(e.into()))?;
+        let Some(directory) = locked else { return Err(EngineError::InUse { path: path.into() }) };
         let data = path.join(DATA);
         if !data.exists() {
-            let Some(_making) = lock(path).map_err(|e| failed(e.into()))? else {
-                return Err(EngineError::InUse { path: path.into() });
-            };
-            // Whoever had the lock before may have made it.
-            if !data.exists() {
-                create(path, &data).map_err(failed)?;
+            if path.join(RESTORING).exists() {
+                return Err(failed(UNRESTORED.into()));
             }
+            create(path, &data).map_err(failed)?;
         }
         let config = config(&data).cache_capacity(cache_bytes);
         let db = open_unlocked(&config, &data).map_err(|error| {
@@ -64,8 +73,29 @@ impl SledEngine {
         db.flush().map_err(|e| failed(cause(e)))?;
         sync_creation(&data).map_err(|e| failed(e.into()))?;
         let file = File::open(data.join("db")).map_err(|e| failed(e.into()))?;
-        Ok(Self { db, file })
+        let db = Arc::new(db);
+        let watch = watch::Watch::over(&db, config).map_err(|e| failed(e.into()))?;
+        Ok(Self { db, file, _watch: watch, _directory: directory })
     }
+}
+
+/// Keeps everybody else from a store's directory, for as long as it is held; `None` where another has it.
+///
+/// # Errors
+/// When the directory cannot be opened.
+pub fn lock_directory(path: &Path) -> io::Result<Option<File>> {
+    lock(path)
+}
+
+/// Waits a moment for the lock: a store of this process may be on its way down.
+fn lock_patiently(path: &Path) -> io::Result<Option<File>> {
+    for _ in 0..LOCK_PATIENCE.as_millis() / LOCK_PAUSE.as_millis() {
+        if let Some(locked) = lock(path)? {
+            return Ok(Some(locked));
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    lock(path)
 }
 
 /// How sled keeps a store in a directory.
