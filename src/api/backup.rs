@@ -28,14 +28,16 @@ const RETRY_AFTER: u64 = 60;
 /// It is the store as it stands at the end of the backup. What is not whole is of no use, and is not put back: `postbackd
 /// outbox backup` looks at it as it comes. One is taken at a time.
 #[utoipa::path(get, path = "/v1/outbox/backup", operation_id = "backUp", tag = "daemon",
-    security(("bearer" = ["configure"])), extensions(("x-affiliates" = json!("all"))),
+    security(("bearer" = ["configure", "read"])), extensions(("x-affiliates" = json!("all"))),
     responses((status = 200, description = "The backup", body = String, content_type = "application/octet-stream"), BackingUp))]
 pub(super) async fn take(
     Extract(state): Extract<State>,
     identity: Identity,
     endless: Option<Extension<Endless>>,
 ) -> Result<Response, Problem> {
+    // It tells everything that reads tell, and more than one affiliate's.
     identity.require(Scope::Configure)?;
+    identity.require(Scope::Read)?;
     identity.require_all_affiliates()?;
     let (parts, mut taken) = mpsc::channel::<Result<Bytes, TakeError>>(PARTS_WAITING);
     let (outbox, clock, by) = (state.outbox, state.clock, identity.name);

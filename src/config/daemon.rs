@@ -117,6 +117,11 @@ fn size_limits(item: &Item<'_>) -> SizeLimits {
         let mut limit = |key| section.get(key).and_then(|item| item.size(bounds.clone()));
         let limits = SizeLimits { delivered: limit("delivered"), dead: limit("dead") };
         section.finish();
+        // Both are compared with the bytes of everything: below the other, dead letters would all go for nothing.
+        if limits.dead.is_some_and(|dead| limits.delivered.is_none_or(|delivered| delivered > dead)) {
+            let message = "has a limit for dead letters that is below the one for delivered ones";
+            item.fault(message, "give delivered a limit, at most that of dead: dead letters are kept for longer");
+        }
         return limits;
     }
     let limit = item.size(bounds);

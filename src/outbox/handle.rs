@@ -337,7 +337,7 @@ impl Outbox {
     /// When the outbox fails, somebody else takes one, or whoever reads it is too slow or gone.
     pub fn back_up(&self, clock: &SharedClock, sink: &mut dyn FnMut(Vec<u8>) -> bool) -> Result<Taken, TakeError> {
         let open = |tap| self.ask_blocking(|answer| Request::Tap(tap, answer));
-        let close = || self.ask_blocking(Request::Untap);
+        let close = |ticket| self.ask_blocking(|answer| Request::Untap(ticket, answer));
         take_in_use(self.reader.engine(), clock, open, close, sink)
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::harness::{QUICK_RETRY, World, ftd, partner};
+use crate::harness::{QUICK_RETRY, TOKEN, World, ftd, partner};
 
 const SCOPES: [&str; 4] = ["ingest", "read", "replay", "configure"];
 
@@ -37,7 +37,7 @@ struct Request {
     method: String,
     path: String,
     body: Option<Value>,
-    scope: Option<String>,
+    scopes: Vec<String>,
     affiliates: String,
     statuses: Vec<String>,
 }
@@ -95,14 +95,21 @@ fn requests(document: &Value, things: &BTreeMap<&str, String>) -> Vec<Request> {
             let paths =
                 paths.iter().flat_map(|path| queries(operation).into_iter().map(move |query| format!("{path}{query}")));
             let statuses = operation["responses"].as_object().unwrap().keys();
-            requests.extend(paths.map(|path| Request {
-                name: format!("{method} {path}"),
-                method: method.to_uppercase(),
-                path,
-                body: body(operation),
-                scope: operation["security"][0]["bearer"][0].as_str().map(ToOwned::to_owned),
-                affiliates: operation["x-affiliates"].as_str().unwrap_or_default().to_owned(),
-                statuses: statuses.clone().cloned().collect(),
+            requests.extend(paths.map(|path| {
+                Request {
+                    name: format!("{method} {path}"),
+                    method: method.to_uppercase(),
+                    path,
+                    body: body(operation),
+                    scopes: operation["security"][0]["bearer"]
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .map(|scope| scope.as_str().unwrap().to_owned())
+                        .collect(),
+                    affiliates: operation["x-affiliates"].as_str().unwrap_or_default().to_owned(),
+                    statuses: statuses.clone().cloned().collect(),
+                }
             }));
         }
     }
@@ -167,19 +174,23 @@ async fn every_route_asks_for_the_scope_that_the_document_names() {
         let body = request.body.as_ref().map(|_| &nothing);
         let nobody = request.ask(&world, None, body).await;
         let unknown = request.ask(&world, Some("nonsense"), body).await;
-        let Some(scope) = &request.scope else {
+        if request.scopes.is_empty() {
             assert_eq!((nobody.0, unknown.0), (200, 200), "{}", request.name);
             continue;
-        };
+        }
         assert_eq!((nobody.0, unknown.0), (401, 401), "{}", request.name);
         for own in SCOPES {
             let (status, answer) = request.ask(&world, Some(&only(own)), body).await;
             let name = &request.name;
-            if own == scope {
+            if request.scopes == [own] {
                 assert!(![401, 403].contains(&status), "{name} is not for {own}: {answer}");
             } else {
                 assert_eq!(status, 403, "{name} is for {own}: {answer}");
             }
+        }
+        if request.scopes.len() > 1 {
+            let (status, answer) = request.ask(&world, Some(TOKEN), body).await;
+            assert!(![401, 403].contains(&status), "{} is not for all scopes: {answer}", request.name);
         }
     }
 }
@@ -198,8 +209,8 @@ async fn a_token_for_another_affiliate_sees_and_does_nothing() {
     let (world, things) = world().await;
     let requests = requests(&document(&world).await, &things);
     let before = standing(&world).await;
-    for request in requests.iter().filter(|request| request.scope.is_some()) {
-        let (name, scope) = (&request.name, request.scope.as_deref().unwrap());
+    for request in requests.iter().filter(|request| !request.scopes.is_empty()) {
+        let (name, scope) = (&request.name, &request.scopes[0]);
         let (status, answer) = request.ask(&world, Some(&of_beta(scope)), request.body.as_ref()).await;
         match request.affiliates.as_str() {
             "all" => assert_eq!(status, 403, "{name}: {answer}"),
@@ -214,7 +225,7 @@ async fn a_token_for_another_affiliate_sees_and_does_nothing() {
     }
     // The same questions have answers for those who may ask.
     let mut told = 0;
-    for request in requests.iter().filter(|request| request.scope.as_deref() == Some("read")) {
+    for request in requests.iter().filter(|request| request.scopes == ["read"]) {
         let (status, answer) = request.ask(&world, Some(&only("read")), None).await;
         assert_eq!(status, 200, "{}: {answer}", request.name);
         told += usize::from(MARKS.iter().any(|mark| answer.contains(mark)));

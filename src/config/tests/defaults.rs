@@ -98,5 +98,5 @@ fn one_size_is_for_both_ways_of_being_settled() {
     assert_eq!(read("\"64MiB\""), SizeLimits { delivered: mib(64), dead: mib(64) });
     let each = read("{ delivered = \"64MiB\", dead = \"128MiB\" }");
     assert_eq!(each, SizeLimits { delivered: mib(64), dead: mib(128) });
-    assert_eq!(read("{ dead = \"128MiB\" }"), SizeLimits { delivered: None, dead: mib(128) });
+    assert_eq!(read("{ delivered = \"128MiB\" }"), SizeLimits { delivered: mib(128), dead: None });
 }

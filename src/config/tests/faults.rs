@@ -402,3 +402,18 @@ fn where_traces_go_is_taken_by_programs_that_can_send_them_and_is_a_clear_error_
         assert!(errors[0].contains("cargo build --release --features otel"), "{errors:?}");
     }
 }
+
+/// Dead letters go last: a smaller limit for them would take them all, and make no room.
+#[test]
+fn dead_letters_have_no_smaller_size_than_delivered_ones() {
+    for (size, faulty) in [
+        ("{ delivered = \"2GiB\", dead = \"1GiB\" }", true),
+        ("{ dead = \"1GiB\" }", true),
+        ("{ delivered = \"1GiB\", dead = \"1GiB\" }", false),
+        ("{ delivered = \"1GiB\" }", false),
+    ] {
+        let daemon = format!("{}\n[outbox]\nretain = {{ size = {size} }}\n", super::DAEMON);
+        let loaded = Shop::new().file("postbackd.toml", &daemon).load();
+        assert_eq!(loaded.is_err(), faulty, "{size}");
+    }
+}

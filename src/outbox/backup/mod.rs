@@ -16,4 +16,4 @@ pub use frame::BackupError;
 pub use restore::{RestoreError, RestoreObserver, Restored, restore};
 pub(super) use take::take_in_use;
 pub use take::{BackupCheck, TakeError, Taken, take_at_rest};
-pub(super) use tap::{Tap, TapHolder};
+pub(super) use tap::{Tap, TapHolder, Ticket};

@@ -2,19 +2,23 @@
 
 use std::collections::VecDeque;
 use std::ops::Bound;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::frame::{Frame, FrameParser, FrameWriter};
 use super::tap::{Tapped, tap};
-use super::{BackupError, Tap};
-use crate::ops::clock::SharedClock;
+use super::{BackupError, Tap, Ticket};
+use crate::ops::clock::{SharedClock, monotonic};
 use crate::outbox::engine::{Engine, EngineError};
 use crate::outbox::model::OutboxError;
 
 /// Most pairs, and about the most bytes, in one frame.
 const PAIRS_AT_ONCE: usize = 2_048;
 const BYTES_AT_ONCE: usize = 256 << 10;
+/// How long a walk may take: what is written behind where it is, it comes to as well, and whoever reads it slowly might
+/// never come to the end.
+const LONGEST: Duration = Duration::from_hours(6);
 
 /// What a backup came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,19 +69,20 @@ pub fn take_at_rest(
 ) -> Result<Taken, TakeError> {
     let mut taking = Taking::begin(clock, sink)?;
     taking.walk(engine, None)?;
-    taking.end(clock)
+    taking.end(clock.now())
 }
 
 /// Takes a backup of a store in use. `open` has the commit thread begin to tell of its batches, and says whether it does;
-/// `close` has it end.
+/// `close` has it end, and says when that was: from then on, nothing is in the backup.
 pub(in crate::outbox) fn take_in_use(
     engine: &dyn Engine,
     clock: &SharedClock,
     open: impl FnOnce(Tap) -> Result<bool, OutboxError>,
-    close: impl FnOnce() -> Result<(), OutboxError>,
+    close: impl FnOnce(Ticket) -> Result<Timestamp, OutboxError>,
     sink: &mut dyn FnMut(Vec<u8>) -> bool,
 ) -> Result<Taken, TakeError> {
     let (tap, tapped) = tap();
+    let ticket = tap.ticket();
     if !open(tap)? {
         return Err(TakeError::Busy);
     }
@@ -86,10 +91,10 @@ pub(in crate::outbox) fn take_in_use(
         Ok(taking)
     });
     // Also behind a failure, so that nothing is copied for nobody.
-    close()?;
+    let stood = close(ticket)?;
     let mut taking = walked?;
     taking.hear(&tapped)?;
-    taking.end(clock)
+    taking.end(stood)
 }
 
 /// A backup that is being taken.
@@ -121,7 +126,7 @@ impl<'s> Taking<'s> {
     }
 
     fn walk(&mut self, engine: &dyn Engine, tapped: Option<&Tapped>) -> Result<(), TakeError> {
-        let mut from = Bound::Unbounded;
+        let (mut from, begun) = (Bound::Unbounded, monotonic());
         loop {
             let (mut pairs, mut bytes, mut full) = (Vec::new(), 0, false);
             for pair in engine.scan(from, Bound::Unbounded) {
@@ -140,6 +145,9 @@ impl<'s> Taking<'s> {
             from = Bound::Excluded(last);
             if let Some(tapped) = tapped {
                 self.hear(tapped)?;
+                if tapped.is_unplugged() || monotonic().duration_since(begun) > LONGEST {
+                    return Err(TakeError::TooSlow);
+                }
             }
         }
     }
@@ -162,8 +170,8 @@ impl<'s> Taking<'s> {
         if tapped.has_missed() { Err(TakeError::TooSlow) } else { Ok(()) }
     }
 
-    fn end(mut self, clock: &SharedClock) -> Result<Taken, TakeError> {
-        self.taken.stood = clock.now();
+    fn end(mut self, stood: Timestamp) -> Result<Taken, TakeError> {
+        self.taken.stood = stood;
         let Taken { stood, pairs, writes, .. } = self.taken;
         self.frame(&Frame::End { stood_us: stood.as_microsecond(), pairs, writes })?;
         Ok(self.taken)
