@@ -3,14 +3,14 @@
 //! Only a build with the feature `planted` has them, and of these one at a time, named by `POSTBACKD_PLANTED`; in every
 //! other build the question is answered while it is compiled. `tests/planted` asks for each of them in turn.
 
-use std::sync::Arc;
-
-use crate::transport::SharedWire;
+#[cfg(all(feature = "planted", not(debug_assertions)))]
+compile_error!("the feature `planted` is for tests: no program that is delivered may have bugs in it to be woken");
 
 macro_rules! bugs {
     ($($(#[$doc:meta])* $bug:ident => $name:literal;)*) => {
         /// A bug that can be planted: each is one that such a program was, or could easily be, delivered with.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[cfg_attr(not(feature = "planted"), allow(dead_code, reason = "some are asked for in builds with them only"))]
         pub(crate) enum Bug {
             $($(#[$doc])* $bug,)*
         }
@@ -96,40 +96,4 @@ pub(crate) fn planted(bug: Bug) -> bool {
 #[inline]
 pub(crate) const fn planted(_bug: Bug) -> bool {
     false
-}
-
-/// The wire that attempts are sent over.
-#[cfg(not(feature = "planted"))]
-pub(crate) fn wire(wire: &SharedWire) -> SharedWire {
-    Arc::clone(wire)
-}
-
-/// The wire that attempts are sent over, or one that answers first.
-#[cfg(feature = "planted")]
-pub(crate) fn wire(wire: &SharedWire) -> SharedWire {
-    if planted(Bug::SettleBeforeSending) { Arc::new(early::Early(Arc::clone(wire))) } else { Arc::clone(wire) }
-}
-
-#[cfg(feature = "planted")]
-mod early {
-    use std::sync::Arc;
-
-    use crate::domain::postback::Timeouts;
-    use crate::domain::record::Timings;
-    use crate::domain::request::PreparedRequest;
-    use crate::transport::{Exchange, Received, Sending, SharedWire, Wire};
-
-    /// Says that a request has arrived, and sends it then.
-    #[derive(Debug)]
-    pub(super) struct Early(pub(super) SharedWire);
-
-    impl Wire for Early {
-        fn send(&self, request: PreparedRequest, timeouts: Timeouts) -> Sending<'_> {
-            let wire = Arc::clone(&self.0);
-            tokio::spawn(async move { wire.send(request, timeouts).await });
-            let received = Received { status: 200, headers: Vec::new(), body: Vec::new(), over_cap: false };
-            let told = Exchange { result: Ok(received), timings: Timings::default(), remote: None };
-            Box::pin(async { told })
-        }
-    }
 }

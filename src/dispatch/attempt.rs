@@ -18,7 +18,6 @@ use crate::domain::timestamp::to_micros;
 use crate::ops::clock::{SharedClock, monotonic};
 use crate::ops::random;
 use crate::outbox::{Begun, Due, Outbox, OutboxError, Pause, Settlement};
-use crate::planted;
 use crate::transport::SharedWire;
 
 /// What an attempt needs.
@@ -110,8 +109,11 @@ impl Attempter {
             number: lease.before().made + 1,
         };
         tracing::debug!(delivery = %errand.id, postback = %postback.reference(), attempt = errand.number, "postback.attempting");
-        let wire = planted::wire(&self.wire);
-        let Made { record, judgement } = errand::run(errand, &postback, &*wire, &*self.clock).await;
+        #[cfg(feature = "planted")]
+        let wire = &super::early::wire(&self.wire);
+        #[cfg(not(feature = "planted"))]
+        let wire = &self.wire;
+        let Made { record, judgement } = errand::run(errand, &postback, &**wire, &*self.clock).await;
         let at = to_micros(self.clock.now());
         let policy = &postback.retry;
         let conclusion =

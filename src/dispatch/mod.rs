@@ -7,6 +7,8 @@ mod attempt;
 mod breaker;
 mod bulk;
 mod dispatcher;
+#[cfg(feature = "planted")]
+mod early;
 mod errand;
 mod feed;
 mod intake;

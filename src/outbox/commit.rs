@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::arrivals::{Arrivals, Due, SendClass};
-use super::backup::{Tap, TapHolder};
+use super::backup::{Tap, TapHolder, Ticket};
 use super::bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, Stepped, Target};
 use super::claims::Claims;
 use super::engine::{Batch, Engine};
@@ -80,8 +80,8 @@ pub(crate) enum Request {
     Window(WindowRequest, Answer<Window>),
     /// Begins to tell a backup of batches; answered with whether it does.
     Tap(Tap, Answer<bool>),
-    /// Ends that.
-    Untap(Answer<()>),
+    /// Ends that; answered with when.
+    Untap(Ticket, Answer<Timestamp>),
     /// Ends the commit threads behind what came before.
     Stop,
 }
@@ -264,7 +264,9 @@ pub(crate) fn sync(shared: &Shared, groups: &SyncReceiver<Group>) {
 /// Makes groups durable with one sync, and answers them.
 pub(crate) fn make_durable(shared: &Shared, mut pending: Vec<Group>) {
     if planted(Bug::AcknowledgeBeforeSync) {
-        pending.iter_mut().for_each(|group| answer(std::mem::take(&mut group.replies), Ok(())));
+        for group in &mut pending {
+            answer(std::mem::take(&mut group.replies), Ok(()));
+        }
     }
     let result = match shared.failure.get() {
         Some(error) => Err(error),
@@ -342,9 +344,9 @@ fn handle(shared: &Shared, writer: &mut Writer<'_>, request: Request, replies: &
         Request::Window(window, to) => replies.push(later(to, read_window(&*shared.engine, window))),
         // Lines are drawn between groups: this one's batch is applied behind both.
         Request::Tap(tap, to) => replies.push(later(to, Ok(shared.tap.open(tap)))),
-        Request::Untap(to) => {
-            shared.tap.close();
-            replies.push(later(to, Ok(())));
+        Request::Untap(ticket, to) => {
+            shared.tap.close(&ticket);
+            replies.push(later(to, Ok(now)));
         }
         Request::Stop => {}
     }

@@ -46,7 +46,7 @@ pub use model::{
     OrderRefused, OrderRequest, OutboxError, Pause, PlanEntry, PlannedDelivery, PostbackNo, Settlement, Totals,
 };
 pub use read::{Reader, Scan, Walk};
-pub use sled::{SledEngine, torn_snapshots};
+pub use sled::{RESTORING, SledEngine, lock_directory, torn_snapshots};
 pub use tally::{Money, Tally};
 pub use verify::{Damage, Verified, VerifyObserver, verify};
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::header::{ACCEPT, HeaderName, HeaderValue};
+use hyper::body::Body as _;
+use hyper::header::{ACCEPT, CONTENT_LENGTH, HeaderName, HeaderValue};
 use hyper::{Method, Request, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -232,6 +233,10 @@ impl Transport {
             built.headers_mut().append(name, value);
         }
         built.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        if built.body().size_hint().exact() == Some(0) && matches!(built.method().as_str(), "POST" | "PUT" | "PATCH") {
+            // Some servers refuse such a request without a length (411).
+            built.headers_mut().entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
+        }
         Ok(built)
     }
 }

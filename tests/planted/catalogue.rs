@@ -27,15 +27,15 @@ type Row = (&'static str, Program, &'static [&'static str]);
 /// Every bug of `src/planted.rs`.
 pub(crate) const CATALOGUE: &[Row] = &[
     ("acknowledge-before-sync", Program::Lib, &["outbox::room_tests"]),
-    ("flush-alone", Program::Survival, &["power", "--cuts", "3", "--events", "300"]),
+    ("flush-alone", Program::Survival, &["power", "--cuts", "10", "--events", "1500"]),
     ("failed-sync-forgiven", Program::Survival, &["faults", "--eio", "4", "--enospc", "0"]),
-    ("two-batches", Program::Lib, &["simulation::"]),
+    ("two-batches", Program::Lib, &["simulation::every_promise"]),
     ("settle-before-sending", Program::It, &["delivery::"]),
     ("lost-successor", Program::Lib, &["outbox::contract::ordering::on_memory"]),
     ("stale-lease-settles", Program::Lib, &["outbox::contract::sending::on_memory"]),
     ("reversal-overtakes", Program::Lib, &["domain::order"]),
     ("permit-leak", Program::Lib, &["dispatch::scheduler"]),
-    ("refill-skips", Program::Lib, &["outbox::contract::sending::on_memory"]),
+    ("refill-skips", Program::Lib, &["outbox::contract::looking::on_memory"]),
     ("concurrency-ignored", Program::Lib, &["dispatch::scheduler"]),
     ("pause-ignored", Program::Lib, &["dispatch::scheduler"]),
     ("duplicate-accepted", Program::Lib, &["outbox::contract::accepting::on_memory"]),

@@ -15,10 +15,12 @@ use serde_json::Value;
 
 mod catalogue;
 
-use catalogue::{CATALOGUE, Program};
+use catalogue::CATALOGUE;
 
 /// How long tests may take before they count as hanging, which is a way of noticing, too.
 const PATIENCE: Duration = Duration::from_mins(3);
+/// Stories that the simulation tells to catch a bug.
+const SIMULATIONS: &str = "100";
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How a run of tests ended.
@@ -94,6 +96,7 @@ fn run(program: &Path, arguments: &[&str], bug: &str) -> (Ended, Duration) {
         .args(arguments)
         .env("POSTBACKD_PLANTED", bug)
         .env("RUST_BACKTRACE", "0")
+        .env("POSTBACKD_TEST_SIMULATIONS", SIMULATIONS)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
