@@ -128,6 +128,16 @@ is "$(systemctl is-active postbackd.service postbackd.socket | sort -u)" active
 within 10 delivered 3
 is "$(stats | jq '.totals.attempts | if type == "object" then ([.[]] | add) else . end')" 3
 
+say "the same secret, encrypted at rest; the receiver refuses what is not signed with it"
+secrets=/etc/postbackd/secrets
+systemd-creds encrypt --with-key=host --name=acme-hmac "$secrets/acme-hmac" "$secrets/acme-hmac.cred"
+sed -i "s#^LoadCredential=.*#LoadCredentialEncrypted=acme-hmac:$secrets/acme-hmac.cred#" \
+    /etc/systemd/system/postbackd.service.d/trial.conf
+systemctl daemon-reload
+systemctl restart postbackd.service
+enqueue encrypted
+within 20 delivered 4
+
 # Posts events one by one, each on a connection of its own; ends, and fails, with the first that is turned away.
 load() {
     local number=0 code
@@ -167,7 +177,7 @@ say "somebody who connects starts a daemon that is stopped"
 systemctl stop postbackd.service
 enqueue wakes
 is "$(systemctl is-active postbackd.service)" active
-within 60 delivered $((4 + $(wc -l </trial/accepted)))
+within 60 delivered $((5 + $(wc -l </trial/accepted)))
 
 say "the watchdog leaves a healthy daemon alone, and ends one whose disk hangs"
 sed -i '$ a WatchdogSec=3s' /etc/systemd/system/postbackd.service.d/trial.conf
@@ -189,7 +199,7 @@ within 20 curl --silent --fail http://127.0.0.1:8480/readyz
 sed -i '/WatchdogSec/d' /etc/systemd/system/postbackd.service.d/trial.conf
 systemctl daemon-reload
 enqueue after-the-watchdog
-within 60 delivered $((5 + $(wc -l </trial/accepted)))
+within 60 delivered $((6 + $(wc -l </trial/accepted)))
 
 say "a bad configuration is told, and not tried for ever"
 systemctl stop postbackd.socket postbackd.service
@@ -199,8 +209,8 @@ is "$(property postbackd ExecMainStatus)" 7
 is "$(property postbackd NRestarts)" 0
 # Somebody who connects has it tried again; systemd then closes the socket, too, rather than try without end.
 systemctl start postbackd.socket
-curl --silent --output /dev/null --max-time 20 http://127.0.0.1:8480/healthz || true
-within 20 systemctl is-failed postbackd.socket
+curl --silent --output /dev/null --max-time 90 http://127.0.0.1:8480/healthz || true
+within 90 systemctl is-failed postbackd.socket
 is "$(property postbackd.socket Result)" trigger-limit-hit
 cp /trial/good.toml /etc/postbackd/affiliates/acme.toml
 systemctl start postbackd.service
@@ -214,7 +224,7 @@ dpkg --install --force-confdef --force-confold /trial/new.deb
 end_load
 is "$(dpkg-query --show --showformat='${Version}' postbackd)" "$(dpkg-deb --field /trial/new.deb Version)"
 grep -q casino /etc/postbackd/postbackd.toml
-all=$((5 + $(wc -l </trial/accepted)))
+all=$((6 + $(wc -l </trial/accepted)))
 within 60 delivered "$all"
 is "$(stats | jq .totals.accepted)" "$all"
 
