@@ -3,6 +3,8 @@
 //! Puts store, wire, dispatcher and API together, keeps them in step with the configuration, and takes them
 //! down in the order that loses nothing: no new events, no new sends, what is in flight, the store.
 
+mod watchdog;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::api::{self, ReloadReport, ReloadRequest, ServeError};
 use crate::config::{self, Problem, Retain, Settings, UnknownAffiliate};
@@ -19,8 +22,9 @@ use crate::dispatch::{self, BulkOrders, Dispatch, Intake, IntakeRules, Routing};
 use crate::domain::retention::{Pressure, RetentionPolicy};
 use crate::ops::clock::{SharedClock, SystemClock, monotonic};
 use crate::ops::metrics::Metrics;
+use crate::ops::systemd::{self, Inherited};
 use crate::ops::traces::{Traces, TracesError};
-use crate::ops::{descriptors, systemd, telemetry};
+use crate::ops::{descriptors, telemetry};
 use crate::outbox::{EngineError, Options, Outbox, OutboxError, SledEngine, retention};
 use crate::transport::{EgressPolicy, Transport, TransportError, TransportOptions};
 
@@ -50,17 +54,19 @@ pub enum AppError {
 /// How long a store is waited for that another process has open: somebody may be looking at it while the daemon is
 /// down, and must not keep it down.
 const STORE_PATIENCE: Duration = Duration::from_mins(1);
+/// What a stop takes beside what is in flight: the last commits, and the store's closing.
+const STOP_MARGIN: Duration = Duration::from_secs(15);
 /// How often it is asked for meanwhile; the engine itself waits for a second each time.
 const STORE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Opens the store, waiting for whoever only looks at it; another daemon is not waited for.
-async fn open_patiently(settings: &Settings) -> Result<SledEngine, EngineError> {
+async fn open_patiently(settings: &Settings, socket_is_ours: bool) -> Result<SledEngine, EngineError> {
     let (path, cache) = (&settings.outbox.path, settings.outbox.cache);
     let until = monotonic() + STORE_PATIENCE;
     let mut said = false;
     loop {
         match SledEngine::open(path, cache) {
-            Err(EngineError::InUse { path }) if monotonic() < until && !is_running(settings) => {
+            Err(EngineError::InUse { path }) if monotonic() < until && (socket_is_ours || !is_running(settings)) => {
                 if !std::mem::replace(&mut said, true) {
                     let what = "another process has the store open, such as a list or an export; it is waited for";
                     tracing::warn!(path = %path.display(), seconds = STORE_PATIENCE.as_secs(), what, "outbox.in_use");
@@ -121,15 +127,23 @@ impl Daemon {
     /// # Errors
     /// When the store cannot be opened, the wire set up or a listener bound. Nothing is left running then.
     pub async fn start(settings: Settings, path: Option<PathBuf>) -> Result<Self, AppError> {
+        Self::start_on(settings, path, Inherited::default()).await
+    }
+
+    /// As [`Daemon::start`], on listeners that systemd holds.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub async fn start_on(settings: Settings, path: Option<PathBuf>, inherited: Inherited) -> Result<Self, AppError> {
         let clock: SharedClock = Arc::new(SystemClock);
-        let engine = open_patiently(&settings).await?;
+        let engine = open_patiently(&settings, inherited.socket.is_some()).await?;
         let keep_free = Some((settings.outbox.path.clone(), settings.outbox.keep_free));
         let metrics = Arc::new(Metrics::default());
         let traces = Traces::start(&settings.telemetry)?;
         let feed = Arc::new(dispatch::Feed::new(Arc::clone(&clock)));
         let options = Options { clock: Arc::clone(&clock), keep_free, observer: Some(Arc::clone(&metrics) as Arc<_>) };
         let outbox = Outbox::open(Arc::new(engine), options)?;
-        let listeners = api::bind(&settings).await?;
+        let listeners = api::bind(&settings, inherited).await?;
         let address = listeners.address();
         let admission = api::Admission::new(&settings.ingest);
         let routing = routing(&settings)?;
@@ -251,11 +265,14 @@ fn shown(problems: &[Problem]) -> Vec<String> {
 ///
 /// # Errors
 /// When it cannot start, or its store fails.
-pub async fn run(settings: Settings, path: &Path) -> Result<(), AppError> {
+pub async fn run(settings: Settings, path: &Path, inherited: Inherited) -> Result<(), AppError> {
     descriptors::raise();
     let mut signals = Signals::new().map_err(AppError::Signals)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(AppError::Signals)?;
-    let mut daemon = Daemon::start(settings, Some(path.to_path_buf())).await?;
+    let mut ended = Signals::new().map_err(AppError::Signals)?;
+    let opening = watchdog::ask_for_patience(async move { ended.stop().await });
+    let mut daemon = Daemon::start_on(settings, Some(path.to_path_buf()), inherited).await?;
+    drop(opening);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         address = daemon.address.map(|address| address.to_string()),
@@ -263,6 +280,10 @@ pub async fn run(settings: Settings, path: &Path) -> Result<(), AppError> {
         "daemon.ready"
     );
     systemd::ready();
+    let _watchdog = systemd::watchdog().map(|limit| {
+        let probes = watchdog::Probes::new(&daemon.outbox, &daemon.dispatch, &daemon.dispatch_stop);
+        AbortOnDropHandle::new(tokio::spawn(watchdog::run(probes, watchdog::Pace::of(limit), systemd::alive)))
+    });
     let outbox = daemon.outbox.clone();
     let failed = outbox.failed();
     tokio::pin!(failed);
@@ -284,7 +305,7 @@ pub async fn run(settings: Settings, path: &Path) -> Result<(), AppError> {
             }
         }
     };
-    systemd::stopping();
+    systemd::stopping(daemon.live.settings.borrow().dispatch.shutdown + STOP_MARGIN);
     if let Some(error) = failure {
         tracing::error!(%error, "the outbox has failed: nothing is acknowledged any more, the daemon ends");
         daemon.ingest_stop.cancel();

@@ -30,6 +30,7 @@ use super::auth::Access;
 use super::problem::Problem;
 use super::stall::Stalling;
 use crate::config::{ApiSettings, Settings};
+use crate::ops::systemd::Inherited;
 
 /// Bytes of a head, and of a body on its way, that are held of one connection.
 const MAX_BUFFER: usize = 64 * 1024;
@@ -39,6 +40,9 @@ const MAX_REFUSALS: usize = 64;
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 /// Longest that an answer without an end may take for its last words once the daemon ends.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Longest that the first request of a connection is waited for once the daemon ends: whoever has just been let in may be
+/// about to speak, and would have been refused nothing had he waited outside.
+const FIRST_WORDS: Duration = Duration::from_secs(1);
 /// How long to wait when the system has no more to give, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -50,13 +54,20 @@ pub struct Listeners {
     bounds: Bounds,
 }
 
-/// A Unix socket with the file that others find it by.
+/// A Unix socket.
 #[derive(Debug)]
 struct Socket {
     listener: UnixListener,
+    /// Where others find it; `None` where it is systemd's to remove.
+    file: Option<SocketFile>,
+}
+
+/// The file of a Unix socket.
+#[derive(Debug)]
+struct SocketFile {
     path: PathBuf,
-    /// Device and number of the file: one of another daemon is not ours to remove.
-    file: (u64, u64),
+    /// Its device and number: one of another daemon is not ours to remove.
+    identity: (u64, u64),
 }
 
 /// What connections may do.
@@ -96,6 +107,9 @@ pub enum ServeError {
         /// Its path.
         path: PathBuf,
     },
+    /// A listener of systemd cannot be taken over.
+    #[error("taking over a listener from systemd")]
+    Inherited(#[source] io::Error),
     /// Something else has the path of the Unix socket.
     #[error(
         "listening on the socket {path}: there is something that is no socket; move it away, or change [api] socket"
@@ -113,21 +127,57 @@ impl Listeners {
     }
 }
 
-/// Binds the listeners that the configuration asks for.
+/// Binds the listeners that the configuration asks for. One that systemd holds takes the place of the configured one of
+/// its kind.
 ///
 /// # Errors
 /// When one of them cannot be bound.
-pub async fn bind(settings: &Settings) -> Result<Listeners, ServeError> {
+pub async fn bind(settings: &Settings, inherited: Inherited) -> Result<Listeners, ServeError> {
     let ApiSettings { listen, socket, max_connections, stalled_after, .. } = &settings.api;
-    let tcp = match *listen {
-        None => None,
-        Some(address) => Some(TcpListener::bind(address).await.map_err(|source| ServeError::Tcp { address, source })?),
+    let tcp = match (inherited.tcp, *listen) {
+        (Some(tcp), configured) => Some(inherit_tcp(tcp, configured).map_err(ServeError::Inherited)?),
+        (None, None) => None,
+        (None, Some(address)) => {
+            Some(TcpListener::bind(address).await.map_err(|source| ServeError::Tcp { address, source })?)
+        }
     };
-    let socket = match socket {
-        None => None,
-        Some(path) => Some(bind_socket(path).await?),
+    let socket = match (inherited.socket, socket) {
+        (Some(socket), configured) => {
+            Some(inherit_socket(socket, configured.as_deref()).map_err(ServeError::Inherited)?)
+        }
+        (None, None) => None,
+        (None, Some(path)) => Some(bind_socket(path).await?),
     };
     Ok(Listeners { tcp, socket, bounds: Bounds { connections: *max_connections, stalled_after: *stalled_after } })
+}
+
+/// What is told of a listener that is not the configured one.
+const DIFFERS: &str = "systemd's listener is used, not the configured one: write the same into both files";
+
+fn inherit_tcp(tcp: std::net::TcpListener, configured: Option<std::net::SocketAddr>) -> io::Result<TcpListener> {
+    tcp.set_nonblocking(true)?;
+    let address = tcp.local_addr()?;
+    if configured == Some(address) {
+        tracing::info!(%address, "listener.inherited");
+    } else {
+        let configured = configured.map(|address| address.to_string());
+        tracing::warn!(%address, configured, key = "[api] listen", what = DIFFERS, "listener.inherited");
+    }
+    TcpListener::from_std(tcp)
+}
+
+fn inherit_socket(socket: std::os::unix::net::UnixListener, configured: Option<&Path>) -> io::Result<Socket> {
+    socket.set_nonblocking(true)?;
+    let address = socket.local_addr()?;
+    let path = address.as_pathname().map(|path| path.display().to_string());
+    let configured = configured.map(|configured| std::path::absolute(configured).unwrap_or(configured.to_path_buf()));
+    if configured.is_some() && configured.as_deref() == address.as_pathname() {
+        tracing::info!(path, "listener.inherited");
+    } else {
+        let configured = configured.map(|path| path.display().to_string());
+        tracing::warn!(path, configured, key = "[api] socket", what = DIFFERS, "listener.inherited");
+    }
+    Ok(Socket { listener: UnixListener::from_std(socket)?, file: None })
 }
 
 /// Binds a Unix socket that only its owner and group may use; takes over one that nobody answers on.
@@ -146,8 +196,8 @@ async fn bind_socket(path: &Path) -> Result<Socket, ServeError> {
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
-    let file = identity(path).map_err(failed)?;
-    Ok(Socket { listener, path: path.to_path_buf(), file })
+    let file = SocketFile { path: path.to_path_buf(), identity: identity(path).map_err(failed)? };
+    Ok(Socket { listener, file: Some(file) })
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
@@ -157,18 +207,18 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 /// Serves until it is told to stop; requests under way are answered first, idle connections are closed.
 pub(super) async fn serve(listeners: Listeners, routes: &Router, stop: &CancellationToken) {
     let Listeners { tcp, socket, bounds } = listeners;
-    let file = socket.as_ref().map(|socket| (socket.path.clone(), socket.file));
+    let (socket, file) = socket.map_or((None, None), |Socket { listener, file }| (Some(listener), file));
     let tcp = tcp.map(|listener| attend(listener, routes, bounds, stop));
-    let socket = socket.map(|socket| attend(socket.listener, routes, bounds, stop));
+    let socket = socket.map(|listener| attend(listener, routes, bounds, stop));
     futures_util::future::join(
         futures_util::future::OptionFuture::from(tcp),
         futures_util::future::OptionFuture::from(socket),
     )
     .await;
-    if let Some((path, file)) = file
-        && identity(&path).is_ok_and(|found| found == file)
+    if let Some(file) = file
+        && identity(&file.path).is_ok_and(|found| found == file.identity)
     {
-        let _ = std::fs::remove_file(path);
+        let _ = std::fs::remove_file(file.path);
     }
 }
 
@@ -268,7 +318,10 @@ async fn converse(
 ) {
     let endless = Endless::default();
     let noted = endless.clone();
+    let spoken = CancellationToken::new();
+    let begun = spoken.clone();
     let answer = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        begun.cancel();
         request.extensions_mut().insert(access);
         request.extensions_mut().insert(noted.clone());
         let answer = routes.clone().oneshot(request);
@@ -285,6 +338,11 @@ async fn converse(
     tokio::select! {
         _ = connection.as_mut() => {}
         () = stop.cancelled() => {
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = spoken.cancelled() => {}
+                () = tokio::time::sleep(FIRST_WORDS) => {}
+            }
             connection.as_mut().graceful_shutdown();
             if endless.is_noted() {
                 let _ = tokio::time::timeout(LAST_WORDS, connection).await;

@@ -346,7 +346,7 @@ fn in_use() -> Failure {
         Exit::Refused,
         "verifying the outbox",
         "the daemon has it open, and what it writes meanwhile would look like damage",
-        "stop the daemon (systemctl stop postbackd), or verify a copy or a backup: --outbox DIR",
+        "stop the daemon (systemctl stop postbackd.socket postbackd.service), or verify a copy or a backup: --outbox DIR",
     )
 }
 

@@ -64,6 +64,8 @@ use exit::Ended;
 use options::Globals;
 use output::Output;
 
+use crate::ops::systemd::Inherited;
+
 /// The variable that asks for no colours (<https://no-color.org>).
 const NO_COLOUR: &str = "NO_COLOR";
 
@@ -187,17 +189,18 @@ pub fn main() -> ExitCode {
 }
 
 fn on_runtime(context: &Context, command: Command) -> Ended {
+    let inherited = if matches!(command, Command::Run) { run::inherit()? } else { Inherited::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Exit::Error, "starting threads", error, "look at ulimit -u"))?;
-    let ended = runtime.block_on(carry_out(context, command));
+    let ended = runtime.block_on(carry_out(context, command, inherited));
     // A thread that waits for standard input must not keep the process.
     runtime.shutdown_background();
     ended
 }
 
-async fn carry_out(context: &Context, command: Command) -> Ended {
+async fn carry_out(context: &Context, command: Command, inherited: Inherited) -> Ended {
     match command {
-        Command::Run => run(&configuration::path(&context.globals)).await.map(|()| Exit::Ok),
+        Command::Run => run(&configuration::path(&context.globals), inherited).await.map(|()| Exit::Ok),
         Command::Check(args) => check::check(context, args),
         Command::Reload => check::reload(context).await,
         Command::Log(args) => log::log(context, args).await,

@@ -6,13 +6,22 @@ use std::path::Path;
 use super::configuration;
 use super::exit::{Exit, Failure};
 use crate::app;
+use crate::ops::systemd::{self, Inherited};
 use crate::ops::telemetry;
+
+/// Takes the listeners that systemd holds for the daemon. Has to be called before there are other threads.
+pub(super) fn inherit() -> Result<Inherited, Failure> {
+    systemd::inherit().map_err(|error| {
+        let next = "see systemctl cat postbackd.socket";
+        Failure::new(Exit::Configuration, "taking over listeners", error, next)
+    })
+}
 
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
 /// When the configuration cannot be used, or the daemon does not start or fails.
-pub async fn run(config: &Path) -> Result<(), Failure> {
+pub async fn run(config: &Path, inherited: Inherited) -> Result<(), Failure> {
     let loaded = configuration::load(config)?;
     telemetry::start(&loaded.settings.log).map_err(|error| {
         let next = "use a level such as \"info\", or a filter such as \"info,postbackd::api=debug\"";
@@ -21,7 +30,7 @@ pub async fn run(config: &Path) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         tracing::warn!(%warning, "configuration.doubtful");
     }
-    app::run(loaded.settings, config).await.map_err(|error| {
+    app::run(loaded.settings, config, inherited).await.map_err(|error| {
         let next = advice(&error);
         Failure::new(Exit::Error, "the daemon ended", chain(&error), next)
     })

@@ -75,11 +75,18 @@ pub struct Dispatch {
 impl Dispatch {
     /// How each affiliate stands; empty once the dispatcher has stopped.
     pub async fn status(&self) -> Vec<AffiliateStatus> {
+        self.ask().await.unwrap_or_default()
+    }
+
+    /// Whether the dispatcher's task takes its turns; waits for as long as it does not.
+    pub async fn answers(&self) -> bool {
+        self.ask().await.is_some()
+    }
+
+    async fn ask(&self) -> Option<Vec<AffiliateStatus>> {
         let (answer, answered) = oneshot::channel();
-        if self.questions.send(answer).await.is_err() {
-            return Vec::new();
-        }
-        answered.await.unwrap_or_default()
+        self.questions.send(answer).await.ok()?;
+        answered.await.ok()
     }
 }
 

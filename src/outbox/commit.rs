@@ -78,6 +78,8 @@ pub(crate) enum Request {
     ChangeBulk(BulkId, BulkState, String, Answer<BulkChanged>),
     Mark(Box<MarkRequest>, Answer<Result<ExportMark, MarkRefused>>),
     Window(WindowRequest, Answer<Window>),
+    /// Answered once it has gone through both threads; writes nothing.
+    Probe(Answer<()>),
     /// Begins to tell a backup of batches; answered with whether it does.
     Tap(Tap, Answer<bool>),
     /// Ends that; answered with when.
@@ -342,6 +344,7 @@ fn handle(shared: &Shared, writer: &mut Writer<'_>, request: Request, replies: &
         }
         Request::Mark(mark, to) => replies.push(later(to, attempt(shared, writer, |w| w.mark_exported(*mark, now)))),
         Request::Window(window, to) => replies.push(later(to, read_window(&*shared.engine, window))),
+        Request::Probe(to) => replies.push(later(to, Ok(()))),
         // Lines are drawn between groups: this one's batch is applied behind both.
         Request::Tap(tap, to) => replies.push(later(to, Ok(shared.tap.open(tap)))),
         Request::Untap(ticket, to) => {

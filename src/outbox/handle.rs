@@ -143,6 +143,15 @@ impl Outbox {
         self.claims.holds(id)
     }
 
+    /// Asks both commit threads and the disk for a sign of life: goes the way of every write, through the queue and a
+    /// sync, without one. Waits for as long as there is none.
+    ///
+    /// # Errors
+    /// When the outbox has stopped.
+    pub async fn probe(&self) -> Result<(), OutboxError> {
+        self.ask(Request::Probe).await
+    }
+
     /// Waits for the failure that stops the outbox; never returns while it works.
     pub async fn failed(&self) -> OutboxError {
         self.failure.wait().await

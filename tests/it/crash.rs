@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{World, ftd, number, partner};
+use crate::harness::{QUICK_RETRY, World, ftd, number, partner};
 
 /// Acknowledged before the kill, all delivered after the restart; doubled at most what was in flight.
 ///
@@ -67,6 +67,24 @@ async fn a_stop_finishes_what_is_in_flight_and_sends_it_no_second_time() {
     world.daemon.start_again();
     assert_eq!(world.until(&id, "delivered").await["delivery"]["attempts"], 1);
     assert_eq!(world.receiver("acme").ledger().requests, 1);
+}
+
+/// What takes longer than the deadline is cut off: it is sent again where the receiver recognises it, and is for a person
+/// to judge elsewhere. The store is closed behind it either way.
+#[tokio::test]
+async fn a_stop_gives_up_at_its_deadline_what_is_in_flight() {
+    let partners = vec![partner("acme", "hang,200"), partner("beta", "hang").postback("receiver_dedupes = false")];
+    let mut world = World::configured(partners, &format!("[dispatch]\nshutdown = \"1s\"\n{QUICK_RETRY}")).await;
+    let (again, held) = (world.accept(ftd("acme", "dep-1")).await, world.accept(ftd("beta", "dep-2")).await);
+    world.received("acme", |ledger| ledger.hung == 1).await;
+    world.received("beta", |ledger| ledger.hung == 1).await;
+    world.daemon.signal(Signal::TERM);
+    world.daemon.logs("attempts are still in flight").await;
+    assert_eq!(world.daemon.wait().await, Some(0));
+    world.daemon.start_again();
+    world.until(&again, "delivered").await;
+    assert_eq!(world.until(&held, "held").await["delivery"]["reason"], "interrupted");
+    assert_eq!((world.receiver("acme").ledger().requests, world.receiver("beta").ledger().requests), (2, 1));
 }
 
 #[tokio::test]

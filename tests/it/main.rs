@@ -38,6 +38,7 @@ mod page;
 mod reconcile;
 mod scopes;
 mod signing;
+mod systemd;
 mod tail;
 mod tls;
 mod trace;

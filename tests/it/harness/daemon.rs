@@ -1,6 +1,9 @@
 //! The real daemon as a process of its own: started, asked, killed and started again.
 
 use std::io::{BufRead as _, BufReader, Read};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -18,7 +21,14 @@ pub(crate) struct Daemon {
     address: String,
     log: UnboundedReceiver<String>,
     environment: Vec<(String, String)>,
+    listeners: Option<Listeners>,
     client: reqwest::Client,
+}
+
+/// Listeners that the test holds in systemd's stead.
+pub(crate) struct Listeners {
+    pub(crate) tcp: TcpListener,
+    pub(crate) socket: UnixListener,
 }
 
 /// An answer of the API.
@@ -110,6 +120,16 @@ fn binary() -> Command {
     command
 }
 
+/// The binary with two descriptors as systemd hands them over: 3 and 4, and the process that they are for. They reach the
+/// shell that becomes the binary as its standard input and output, so that no other process gets them.
+pub(crate) fn activated(third: OwnedFd, fourth: OwnedFd) -> Command {
+    let mut command = Command::new("sh");
+    let script = "export LISTEN_PID=$$ LISTEN_FDS=2; exec \"$0\" \"$@\" 3<&0 4<&1 </dev/null >/dev/null";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_postbackd")]);
+    command.env("NO_COLOR", "1").stdin(third).stdout(fourth).stderr(Stdio::piped());
+    command
+}
+
 /// Runs a command of the binary to its end.
 pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Finished {
     let output: Output = binary().current_dir(directory).args(arguments).output().unwrap();
@@ -124,9 +144,17 @@ impl Daemon {
     /// Starts the daemon of a directory with these variables, and waits until it is ready.
     pub(crate) fn start_in(directory: &Path, environment: &[(&str, &str)]) -> Self {
         let environment: Vec<_> = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let (child, address, log) = spawn(directory, &environment);
+        let (child, address, log) = spawn(directory, &environment, None);
         let client = postbackd::transport::api_client().unwrap().build().unwrap();
-        Self { directory: directory.to_path_buf(), child, address, log, environment, client }
+        Self { directory: directory.to_path_buf(), child, address, log, environment, listeners: None, client }
+    }
+
+    /// Ends it, and starts it again on these listeners, as systemd does; they stay open from now on.
+    pub(crate) async fn start_on(&mut self, listeners: Listeners) {
+        self.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.wait().await, Some(0));
+        self.listeners = Some(listeners);
+        self.start_again();
     }
 
     /// Where its files are.
@@ -142,7 +170,7 @@ impl Daemon {
 
     /// Starts it again on the same directory.
     pub(crate) fn start_again(&mut self) {
-        (self.child, self.address, self.log) = spawn(&self.directory, &self.environment);
+        (self.child, self.address, self.log) = spawn(&self.directory, &self.environment, self.listeners.as_ref());
     }
 
     /// Waits for a line of its log that contains these words; returns those since the last that was waited for, it last.
@@ -277,10 +305,18 @@ async fn answer(response: reqwest::Response) -> Answer {
 }
 
 /// Starts the process; its log says when it is ready and where. The rest of the log is read so that it never blocks.
-fn spawn(directory: &Path, environment: &[(String, String)]) -> (Child, String, UnboundedReceiver<String>) {
+fn spawn(
+    directory: &Path,
+    environment: &[(String, String)],
+    listeners: Option<&Listeners>,
+) -> (Child, String, UnboundedReceiver<String>) {
     let config = directory.join("postbackd.toml");
     let mut command = binary();
-    command.current_dir(directory).arg("run").arg("--config").arg(&config).stderr(Stdio::piped()).stdout(Stdio::null());
+    command.stdout(Stdio::null());
+    if let Some(Listeners { tcp, socket }) = listeners {
+        command = activated(tcp.try_clone().unwrap().into(), socket.try_clone().unwrap().into());
+    }
+    command.current_dir(directory).arg("run").arg("--config").arg(&config).stderr(Stdio::piped());
     command.envs(environment.iter().map(|(name, value)| (name, value)));
     let mut child = command.spawn().unwrap();
     let log = BufReader::new(child.stderr.take().unwrap());

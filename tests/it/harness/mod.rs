@@ -13,7 +13,7 @@ use postbackd::ops::clock::SystemClock;
 use postbackd::receiver::{LedgerSnapshot, Receiver, ReceiverOptions, Script, Verify};
 use serde_json::{Value, json};
 
-pub(crate) use daemon::{Answer, Daemon, Running, command};
+pub(crate) use daemon::{Answer, Daemon, Listeners, Running, activated, command};
 pub(crate) use session::Session;
 pub(crate) use tls::{Authority, Front, TlsFront};
 
