@@ -69,7 +69,7 @@ fn tell(seed: u64, told: bool) -> Result<u64, Vec<String>> {
                 .world
                 .with_books(|books| books.note(format_args!("{kept} of {all} unsynced commits are still there")));
         }
-        promises::check_disk(&story.world, story.retires);
+        promises::check_disk(&story.world);
         if story.is_broken() {
             promises::tell_store(&story.world);
             return Err(story.world.with_books(|books| std::mem::take(&mut books.violations)));

@@ -240,8 +240,9 @@ pub(super) fn check_moment(world: &World) {
     });
 }
 
-/// What must hold whenever a disk is at rest: all that was acknowledged is there, and nothing is damaged.
-pub(super) fn check_disk(world: &World, retires: bool) {
+/// What must hold whenever a disk is at rest: all that was acknowledged is there or was deleted by retention, and nothing is
+/// damaged.
+pub(super) fn check_disk(world: &World) {
     let damages = onlooker::damages(&*world.disk);
     world.with_books(|books| {
         for damage in damages {
@@ -253,7 +254,7 @@ pub(super) fn check_disk(world: &World, retires: bool) {
         let lost: Vec<EventId> = books
             .acknowledged
             .iter()
-            .filter(|(id, known)| !retires && missing(id, known.deliveries.len()))
+            .filter(|(id, known)| missing(id, known.deliveries.len()) && !world.disk.has_retired(**id))
             .map(|(id, _)| *id)
             .collect();
         for id in lost {
