@@ -221,12 +221,20 @@ fn check_breaker(books: &mut Books, affiliate: &AffiliateId) {
     }
 }
 
-/// What must hold at any moment.
-pub(super) fn check_moment(world: &World) {
+/// What must hold at any moment; `failed` is whether the outbox says that it has failed.
+pub(super) fn check_moment(world: &World, failed: bool) {
     let lost = world.disk.lost();
+    let disk_failed = world.disk.has_failed();
     world.with_books(|books| {
         for what in lost {
             books.broken(what);
+        }
+        if disk_failed {
+            // Nothing is sent any more to anybody, and the daemon ends.
+            if !failed {
+                books.broken("the outbox goes on behind a failed sync");
+            }
+            return;
         }
         let now = books.now;
         let waits = books.steady.iter().find(|(_, since)| now.saturating_sub(**since) > HEALTHY_WAIT);
