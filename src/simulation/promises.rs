@@ -4,6 +4,7 @@
 //! and what was sent before is known from the receivers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::books::{Books, CameTo, ON_ITS_WAY, Sent};
@@ -80,7 +81,7 @@ fn check_standing(
     books: &mut Books,
     told: &Told,
     record: &EventRecord,
-    history: &[HistoryEntry],
+    history: &[Arc<HistoryEntry>],
     (wall, was_set): (jiff::Timestamp, bool),
 ) {
     let id = told.key;
@@ -101,7 +102,7 @@ fn check_standing(
 }
 
 /// Nothing is sent twice, but for what a crash or a lost answer leaves in doubt, or what an operator orders.
-fn check_repeat(books: &mut Books, told: &Told, history: &[HistoryEntry]) {
+fn check_repeat(books: &mut Books, told: &Told, history: &[Arc<HistoryEntry>]) {
     let id = told.key;
     let Some(last) = books.last_sent(id).map(|index| &books.sent[index]) else { return };
     let (life, dedupes) = (books.life, books.cast.dedupes(&told.postback));
@@ -131,7 +132,7 @@ fn check_repeat(books: &mut Books, told: &Told, history: &[HistoryEntry]) {
     }
 }
 
-fn is_sending_order(entry: &HistoryEntry) -> bool {
+fn is_sending_order(entry: &Arc<HistoryEntry>) -> bool {
     matches!(&entry.cause, Cause::Ordered(order) if matches!(order.order, OrderKind::Replay | OrderKind::Release))
 }
 
@@ -294,7 +295,7 @@ pub(super) fn tell_store(world: &World) {
 }
 
 /// The history of each delivery in the store.
-pub(super) type Histories = BTreeMap<DeliveryId, Vec<HistoryEntry>>;
+pub(super) type Histories = BTreeMap<DeliveryId, Vec<Arc<HistoryEntry>>>;
 
 /// Every attempt is on record, and nothing else is.
 pub(super) fn check_records(world: &World, histories: &Histories, retires: bool) {
@@ -305,7 +306,7 @@ pub(super) fn check_records(world: &World, histories: &Histories, retires: bool)
         for index in 0..books.sent.len() {
             let sent = &books.sent[index];
             let (Some(outcome), id, number) = (sent.noted, sent.delivery, sent.number) else { continue };
-            let on_record = |entry: &HistoryEntry| {
+            let on_record = |entry: &Arc<HistoryEntry>| {
                 matches!(&entry.cause, Cause::Attempted(a) if a.number == number && a.outcome == outcome)
             };
             match histories.get(&id) {
@@ -317,7 +318,7 @@ pub(super) fn check_records(world: &World, histories: &Histories, retires: bool)
     });
 }
 
-fn check_history(books: &mut Books, id: DeliveryId, history: &[HistoryEntry]) {
+fn check_history(books: &mut Books, id: DeliveryId, history: &[Arc<HistoryEntry>]) {
     let mut numbers = Vec::new();
     let sent: Vec<(u32, [u8; 32], Option<CameTo>)> = books.of_delivery.get(&id).map_or_else(Vec::new, |indices| {
         indices.iter().map(|index| &books.sent[*index]).map(|sent| (sent.number, sent.digest, sent.came_to)).collect()
