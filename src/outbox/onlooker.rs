@@ -1,27 +1,64 @@
 //! An engine's records as an onlooker reads them, behind the back of whoever runs the outbox.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
+use std::sync::Arc;
+use std::thread::LocalKey;
+
+use serde::de::DeserializeOwned;
 
 use super::engine::{Batch, Engine, Pair};
 use super::model::{EventRecord, PostbackNo};
 use super::verify::{Damage, VerifyObserver, verify};
-use super::view::View;
+use super::view::event_ids;
 use super::{codec, keys};
 use crate::domain::delivery::{Delivery, State};
 use crate::domain::id::{AffiliateId, DeliveryId, EventId, LaneName, TransactionId};
 use crate::domain::record::{Cause, HistoryEntry};
 
+/// Most records of a kind that are remembered.
+const MOST_REMEMBERED: usize = 512;
+
+/// Records with the bytes that they were decoded from, by their keys: an onlooker sees most of them again and again.
+type Memory<T> = RefCell<HashMap<Vec<u8>, (Vec<u8>, Arc<T>)>>;
+
+thread_local! {
+    static EVENTS: Memory<EventRecord> = RefCell::default();
+    static ENTRIES: Memory<HistoryEntry> = RefCell::default();
+}
+
+/// What bytes under a key say, decoded once for as long as they are the same.
+fn decoded<T: DeserializeOwned>(memory: &'static LocalKey<Memory<T>>, key: Vec<u8>, bytes: Vec<u8>) -> Arc<T> {
+    memory.with_borrow_mut(|known| {
+        if let Some((_, record)) = known.get(&key).filter(|(before, _)| *before == bytes) {
+            return Arc::clone(record);
+        }
+        if known.len() >= MOST_REMEMBERED {
+            known.clear();
+        }
+        let record = Arc::new(codec::decode(&key, &bytes).unwrap());
+        known.insert(key, (bytes, Arc::clone(&record)));
+        record
+    })
+}
+
 /// An event as an engine holds it.
-pub(crate) fn event(engine: &dyn Engine, id: EventId) -> Option<EventRecord> {
-    View { engine, overlay: None }.event(id).unwrap()
+pub(crate) fn event(engine: &dyn Engine, id: EventId) -> Option<Arc<EventRecord>> {
+    let key = keys::event(id);
+    let bytes = engine.get(&key).unwrap()?;
+    Some(decoded(&EVENTS, key, bytes))
 }
 
 /// A delivery as an engine holds it.
 pub(crate) fn delivery(engine: &dyn Engine, id: DeliveryId) -> Option<Delivery> {
-    let view = View { engine, overlay: None };
-    let record = view.event(id.event).unwrap()?;
-    view.standing(id, &record).unwrap().map(|(_, delivery)| delivery)
+    let record = event(engine, id.event)?;
+    let planned = record.entry(id)?;
+    let prefix = keys::histories(id);
+    let last = engine.scan_back(Bound::Included(prefix.clone()), keys::prefix_end(&prefix)).next();
+    let Some(pair) = last else { return Some(planned.delivery.clone()) };
+    let (key, bytes) = pair.unwrap();
+    Some(decoded(&ENTRIES, key, bytes).delivery.clone())
 }
 
 /// The events that a batch deletes.
@@ -43,17 +80,17 @@ pub(crate) fn deliveries(engine: &dyn Engine) -> Vec<DeliveryId> {
     let pairs = engine.scan(Bound::Included(space.clone()), keys::prefix_end(&space));
     let events = pairs.filter_map(|pair| {
         let (key, bytes) = pair.unwrap();
-        let record: EventRecord = codec::decode(&key, &bytes).unwrap();
-        Some((keys::parse_event(&key)?, u16::try_from(record.plan.len()).unwrap()))
+        let event = keys::parse_event(&key)?;
+        Some((event, u16::try_from(decoded(&EVENTS, key, bytes).plan.len()).unwrap()))
     });
     events.flat_map(|(event, count)| (0..count).map(move |ordinal| DeliveryId { event, ordinal })).collect()
 }
 
 /// The history of a delivery, as an engine holds it.
-pub(crate) fn history(engine: &dyn Engine, id: DeliveryId) -> Vec<HistoryEntry> {
+pub(crate) fn history(engine: &dyn Engine, id: DeliveryId) -> Vec<Arc<HistoryEntry>> {
     let prefix = keys::histories(id);
     let pairs = engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix));
-    pairs.map(|pair| pair.unwrap()).map(|(key, bytes)| codec::decode(&key, &bytes).unwrap()).collect()
+    pairs.map(|pair| pair.unwrap()).map(|(key, bytes)| decoded(&ENTRIES, key, bytes)).collect()
 }
 
 /// A delivery of an order group, as far as an onlooker has to know of it.
@@ -73,10 +110,12 @@ pub(crate) struct Member {
 
 /// The deliveries of the events that belong to the order group of an event, that one's left out.
 pub(crate) fn group(engine: &dyn Engine, id: EventId, record: &EventRecord) -> BTreeMap<EventId, Vec<Member>> {
-    let view = View { engine, overlay: None };
-    let related = view.related_of(record.root(), &record.event.affiliate_id).unwrap();
-    let others: Vec<_> =
-        related.events.into_iter().filter(|(other, of)| *other != id && of.root() == record.root()).collect();
+    let (root, owner) = (record.root(), &record.event.affiliate_id);
+    let prefix = keys::owned_transaction(root, owner);
+    let pairs = engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix));
+    let ids: BTreeSet<EventId> = pairs.flat_map(|pair| event_ids(&pair.unwrap().1).collect::<Vec<_>>()).collect();
+    let others = ids.into_iter().filter(|other| *other != id).filter_map(|other| Some((other, event(engine, other)?)));
+    let others: Vec<_> = others.filter(|(_, of)| of.event.affiliate_id == *owner && of.root() == root).collect();
     if others.is_empty() {
         return BTreeMap::new();
     }
@@ -93,7 +132,7 @@ fn members(
     let member = |(ordinal, entry): (u16, &super::model::PlanEntry)| {
         let id = DeliveryId { event, ordinal };
         let history = history(engine, id);
-        let stands = history.last().map_or(&entry.delivery, |entry| &entry.delivery);
+        let stands = history.last().map_or(&entry.delivery, |last| &last.delivery);
         Member {
             id,
             affiliate: affiliates[&entry.postback].clone(),

@@ -175,7 +175,10 @@ fn answered(world: &World, event: &Value, answer: Answer) {
         }
         Answer::Failed(error) => return world.with_books(|books| books.note(format_args!("not taken: {error}"))),
     };
-    let durable = |id: EventId| world.disk.durable(|engine| crate::outbox::onlooker::event(engine, id)).is_some();
+    // Retention may delete an event between the decision that it is known already and the answer that says so.
+    let durable = |id: EventId| {
+        world.disk.has_retired(id) || world.disk.durable(|engine| crate::outbox::onlooker::event(engine, id)).is_some()
+    };
     match ingested {
         Ingested::Accepted(accepted) | Ingested::Duplicate(accepted) => {
             let is_durable = durable(accepted.event_id);

@@ -3,11 +3,13 @@
 //! A cut keeps what was synced and some of what was applied behind that, in order. A sync covers what was applied before
 //! it began. It can be slow, and it can fail.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::dice::Dice;
+use crate::domain::id::EventId;
 use crate::outbox::onlooker;
 use crate::outbox::unthreaded::Pace;
 use crate::outbox::{Batch, Engine, EngineError, MemoryEngine, Pairs};
@@ -29,6 +31,18 @@ struct Plates {
     has_failed: bool,
     /// What was deleted although it was not settled.
     lost: Vec<String>,
+    /// The events whose deletion is durable.
+    retired: BTreeSet<EventId>,
+}
+
+impl Plates {
+    /// Makes the first batches that are not synced durable.
+    fn keep(&mut self, count: usize) {
+        for batch in self.unsynced.drain(..count) {
+            self.retired.extend(onlooker::deleted_events(&batch));
+            self.durable.apply(batch).unwrap();
+        }
+    }
 }
 
 impl Disk {
@@ -43,6 +57,7 @@ impl Disk {
             fails: false,
             has_failed: false,
             lost: Vec::new(),
+            retired: BTreeSet::new(),
         }))
     }
 
@@ -70,9 +85,8 @@ impl Disk {
         let mut plates = self.plates();
         let all = plates.unsynced.len();
         let kept = usize::try_from(plates.dice.roll(all as u64 + 1)).unwrap();
-        for batch in std::mem::take(&mut plates.unsynced).into_iter().take(kept) {
-            plates.durable.apply(batch).unwrap();
-        }
+        plates.keep(kept);
+        plates.unsynced.clear();
         let Plates { durable, visible, .. } = &mut *plates;
         *visible = MemoryEngine::default();
         let writes =
@@ -86,6 +100,11 @@ impl Disk {
     /// Reads what is durable.
     pub(super) fn durable<T>(&self, read: impl FnOnce(&dyn Engine) -> T) -> T {
         read(&self.plates().durable)
+    }
+
+    /// Whether an event was deleted for good.
+    pub(super) fn has_retired(&self, event: EventId) -> bool {
+        self.plates().retired.contains(&event)
     }
 
     /// What was deleted although it was not settled.
@@ -125,9 +144,7 @@ impl Engine for Disk {
             plates.has_failed = true;
             return Err(EngineError::Sync("the disk is gone".into()));
         }
-        for batch in plates.unsynced.drain(..covered).collect::<Vec<_>>() {
-            plates.durable.apply(batch)?;
-        }
+        plates.keep(covered);
         Ok(())
     }
 

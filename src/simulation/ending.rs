@@ -28,7 +28,7 @@ pub(super) async fn calm_down(story: &mut Story, daemon: &Daemon) -> Ending {
     daemon.reload();
     for round in 0..ROUNDS {
         tokio::time::sleep(if round == 0 { Duration::from_secs(1) } else { ROUND }).await;
-        promises::check_moment(world);
+        promises::check_moment(world, daemon.has_failed());
         if story.is_broken() {
             return Ending::Broken;
         }

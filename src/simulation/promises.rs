@@ -4,6 +4,7 @@
 //! and what was sent before is known from the receivers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::books::{Books, CameTo, ON_ITS_WAY, Sent};
@@ -80,7 +81,7 @@ fn check_standing(
     books: &mut Books,
     told: &Told,
     record: &EventRecord,
-    history: &[HistoryEntry],
+    history: &[Arc<HistoryEntry>],
     (wall, was_set): (jiff::Timestamp, bool),
 ) {
     let id = told.key;
@@ -101,7 +102,7 @@ fn check_standing(
 }
 
 /// Nothing is sent twice, but for what a crash or a lost answer leaves in doubt, or what an operator orders.
-fn check_repeat(books: &mut Books, told: &Told, history: &[HistoryEntry]) {
+fn check_repeat(books: &mut Books, told: &Told, history: &[Arc<HistoryEntry>]) {
     let id = told.key;
     let Some(last) = books.last_sent(id).map(|index| &books.sent[index]) else { return };
     let (life, dedupes) = (books.life, books.cast.dedupes(&told.postback));
@@ -131,7 +132,7 @@ fn check_repeat(books: &mut Books, told: &Told, history: &[HistoryEntry]) {
     }
 }
 
-fn is_sending_order(entry: &HistoryEntry) -> bool {
+fn is_sending_order(entry: &Arc<HistoryEntry>) -> bool {
     matches!(&entry.cause, Cause::Ordered(order) if matches!(order.order, OrderKind::Replay | OrderKind::Release))
 }
 
@@ -221,12 +222,20 @@ fn check_breaker(books: &mut Books, affiliate: &AffiliateId) {
     }
 }
 
-/// What must hold at any moment.
-pub(super) fn check_moment(world: &World) {
+/// What must hold at any moment; `failed` is whether the outbox says that it has failed.
+pub(super) fn check_moment(world: &World, failed: bool) {
     let lost = world.disk.lost();
+    let disk_failed = world.disk.has_failed();
     world.with_books(|books| {
         for what in lost {
             books.broken(what);
+        }
+        if disk_failed {
+            // Nothing is sent any more to anybody, and the daemon ends.
+            if !failed {
+                books.broken("the outbox goes on behind a failed sync");
+            }
+            return;
         }
         let now = books.now;
         let waits = books.steady.iter().find(|(_, since)| now.saturating_sub(**since) > HEALTHY_WAIT);
@@ -240,8 +249,9 @@ pub(super) fn check_moment(world: &World) {
     });
 }
 
-/// What must hold whenever a disk is at rest: all that was acknowledged is there, and nothing is damaged.
-pub(super) fn check_disk(world: &World, retires: bool) {
+/// What must hold whenever a disk is at rest: all that was acknowledged is there or was deleted by retention, and nothing is
+/// damaged.
+pub(super) fn check_disk(world: &World) {
     let damages = onlooker::damages(&*world.disk);
     world.with_books(|books| {
         for damage in damages {
@@ -253,7 +263,7 @@ pub(super) fn check_disk(world: &World, retires: bool) {
         let lost: Vec<EventId> = books
             .acknowledged
             .iter()
-            .filter(|(id, known)| !retires && missing(id, known.deliveries.len()))
+            .filter(|(id, known)| missing(id, known.deliveries.len()) && !world.disk.has_retired(**id))
             .map(|(id, _)| *id)
             .collect();
         for id in lost {
@@ -285,7 +295,7 @@ pub(super) fn tell_store(world: &World) {
 }
 
 /// The history of each delivery in the store.
-pub(super) type Histories = BTreeMap<DeliveryId, Vec<HistoryEntry>>;
+pub(super) type Histories = BTreeMap<DeliveryId, Vec<Arc<HistoryEntry>>>;
 
 /// Every attempt is on record, and nothing else is.
 pub(super) fn check_records(world: &World, histories: &Histories, retires: bool) {
@@ -296,7 +306,7 @@ pub(super) fn check_records(world: &World, histories: &Histories, retires: bool)
         for index in 0..books.sent.len() {
             let sent = &books.sent[index];
             let (Some(outcome), id, number) = (sent.noted, sent.delivery, sent.number) else { continue };
-            let on_record = |entry: &HistoryEntry| {
+            let on_record = |entry: &Arc<HistoryEntry>| {
                 matches!(&entry.cause, Cause::Attempted(a) if a.number == number && a.outcome == outcome)
             };
             match histories.get(&id) {
@@ -308,7 +318,7 @@ pub(super) fn check_records(world: &World, histories: &Histories, retires: bool)
     });
 }
 
-fn check_history(books: &mut Books, id: DeliveryId, history: &[HistoryEntry]) {
+fn check_history(books: &mut Books, id: DeliveryId, history: &[Arc<HistoryEntry>]) {
     let mut numbers = Vec::new();
     let sent: Vec<(u32, [u8; 32], Option<CameTo>)> = books.of_delivery.get(&id).map_or_else(Vec::new, |indices| {
         indices.iter().map(|index| &books.sent[*index]).map(|sent| (sent.number, sent.digest, sent.came_to)).collect()

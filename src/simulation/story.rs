@@ -72,7 +72,7 @@ impl Story {
             }
             let pause = self.pause();
             tokio::time::sleep(pause).await;
-            promises::check_moment(&self.world);
+            promises::check_moment(&self.world, daemon.has_failed());
             if self.is_broken() {
                 return Ending::Broken;
             }

@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod fairness;
+mod pace;
 mod queue;
 #[cfg(test)]
 mod simulation;

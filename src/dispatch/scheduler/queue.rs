@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Ended;
+use super::pace::Pace;
 use super::turns::{Number, Rank, Standing};
 use crate::dispatch::breaker::Breaker;
 use crate::dispatch::window::Window;
@@ -24,8 +25,6 @@ const RETRY_PERCENT: u64 = 75;
 const FIRST_ESTIMATE: Duration = Duration::from_millis(50);
 /// Longest that one "not now" stops a whole affiliate; its own delivery may have to wait longer.
 const MAX_SLOWDOWN: Duration = Duration::from_mins(5);
-/// How much of an even pace may be caught up after a delay of ours.
-pub(super) const RATE_SLACK: Duration = Duration::from_millis(100);
 
 /// The scheduled deliveries of one postback.
 #[derive(Debug)]
@@ -69,7 +68,7 @@ pub(super) struct Queue {
     /// The send that the breaker waits for.
     probe: Option<DeliveryId>,
     not_before: Timestamp,
-    next_by_rate: Timestamp,
+    pace: Pace,
     last_was_retry: bool,
 }
 
@@ -87,7 +86,7 @@ impl Queue {
             retries_in_flight: 0,
             probe: None,
             not_before: Timestamp::MIN,
-            next_by_rate: Timestamp::MIN,
+            pace: Pace::new(),
             last_was_retry: false,
         }
     }
@@ -105,8 +104,7 @@ impl Queue {
     /// Cuts every wait to the longest that can begin now: the limits changed, or the clock was set back.
     pub(super) fn bound_waits(&mut self, now: Timestamp) {
         self.not_before = self.not_before.min(after(now, MAX_SLOWDOWN));
-        let by_rate = self.limits.rate.map(|rate| self.next_by_rate.min(after(now, rate.interval())));
-        self.next_by_rate = by_rate.unwrap_or(Timestamp::MIN);
+        self.pace.bound(self.limits.rate, now);
         self.breaker = self.limits.breaker.map(|policy| self.breaker.bounded(policy, now)).unwrap_or_default();
     }
 
@@ -140,7 +138,7 @@ impl Queue {
             Breaker::Open { until, .. } => until,
             Breaker::Closed { .. } | Breaker::HalfOpen { .. } => now,
         };
-        let at = [opens, self.not_before, self.next_by_rate].into_iter().fold(earliest, Timestamp::max);
+        let at = [opens, self.not_before, self.pace.next()].into_iter().fold(earliest, Timestamp::max);
         Some((at, class))
     }
 
@@ -179,8 +177,7 @@ impl Queue {
             self.probe = Some(due.id);
         }
         if let Some(rate) = self.limits.rate {
-            let earliest = now.checked_sub(RATE_SLACK).unwrap_or(now);
-            self.next_by_rate = after(self.next_by_rate.max(earliest), rate.interval());
+            self.pace.begun(due.id, rate, now);
         }
         self.used += self.estimate;
         self.estimate
@@ -199,9 +196,9 @@ impl Queue {
             if let Some(wait) = slow_down {
                 self.not_before = self.not_before.max(after(now, wait.min(MAX_SLOWDOWN)));
             }
-        } else if let Some(rate) = self.limits.rate {
-            // Nothing went out, so it does not count.
-            self.next_by_rate = self.next_by_rate.checked_sub(rate.interval()).unwrap_or(Timestamp::MIN);
+        }
+        if let Some(rate) = self.limits.rate {
+            self.pace.ended(due.id, ended.is_some(), rate);
         }
         // While a probe is out, what was sent before it can only bring good news.
         let awaits_probe = matches!(self.breaker, Breaker::HalfOpen { .. });

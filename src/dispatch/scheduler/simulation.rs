@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::queue::RATE_SLACK;
+use super::pace::RATE_SLACK;
 use super::{Ended, Route, Scheduler, Step};
 use crate::dispatch::breaker::Breaker;
 use crate::domain::affiliate::Limits;
@@ -390,7 +390,9 @@ impl World {
             }
         }
         if !attempted {
-            let wait = ms(self.random.below(2));
+            // That there is nothing to attempt may be known only once something is written down: on a slow disk, late.
+            let longest = if self.unreliable && self.random.one_in(4) { 2_000 } else { 2 };
+            let wait = ms(self.random.below(longest));
             return self.happen(wait, Happening::Reported(due.id, None));
         }
         self.claimed.insert(due.id);

@@ -186,6 +186,54 @@ fn what_was_not_attempted_does_not_count_for_the_rate() {
     assert_eq!(world.settled, 102);
 }
 
+/// A scheduler with a rate of two a second, and the deliveries that are due to its one affiliate.
+fn two_a_second(count: u64, now: Timestamp) -> (Scheduler, Vec<DeliveryId>) {
+    let mut scheduler = Scheduler::new(8, WINDOW);
+    let route = Route { postback: 1, affiliate: AffiliateId::parse("acme").unwrap(), paused: false };
+    let limits = Limits { rate: Some(Rate { count: 2, per: secs(1) }), concurrency: 8, breaker: None };
+    scheduler.configure(8, &[route], |_| limits, now);
+    while let Step::Fill { postback, class, .. } = scheduler.next(now) {
+        scheduler.filled(postback, class, Vec::new(), true, now);
+    }
+    let ids: Vec<_> = (0..count).map(|event| DeliveryId { event: EventId::from_u64(event), ordinal: 0 }).collect();
+    for id in &ids {
+        scheduler.arrived(Due { at: now, id: *id, postback: 1, class: SendClass::First }, now);
+    }
+    (scheduler, ids)
+}
+
+/// On a slow disk it takes until something is written down to know that there is nothing to attempt.
+#[test]
+fn a_turn_that_is_given_back_late_does_not_send_two_together() {
+    let start = Timestamp::from_second(1_000).unwrap();
+    let at = |millis: u64| start + ms(millis);
+    let (mut scheduler, ids) = two_a_second(4, start);
+    let starts = |step: Step| matches!(step, Step::Start(_));
+    assert!(starts(scheduler.next(at(0))));
+    assert!(starts(scheduler.next(at(400))), "a tenth of a second may be caught up");
+    assert!(starts(scheduler.next(at(900))));
+    scheduler.ended(ids[1], None, at(950));
+    assert_eq!(scheduler.next(at(950)), Step::Wait(Some(at(1_300))), "the third was sent at 900");
+    scheduler.ended(ids[0], None, at(1_000));
+    assert_eq!(scheduler.next(at(1_000)), Step::Wait(Some(at(1_300))), "the third was sent at 900");
+    assert!(starts(scheduler.next(at(1_300))));
+}
+
+/// Nothing has gone out behind them: whoever is next has their turns.
+#[test]
+fn turns_that_are_given_back_last_first_let_the_next_go_out_at_once() {
+    let start = Timestamp::from_second(1_000).unwrap();
+    let at = |millis: u64| start + ms(millis);
+    let (mut scheduler, ids) = two_a_second(5, start);
+    for millis in [0, 400, 900, 1_400] {
+        assert!(matches!(scheduler.next(at(millis)), Step::Start(_)));
+    }
+    scheduler.ended(ids[3], None, at(1_410));
+    scheduler.ended(ids[2], None, at(1_420));
+    scheduler.ended(ids[1], None, at(1_430));
+    assert!(matches!(scheduler.next(at(1_430)), Step::Start(_)));
+}
+
 #[test]
 fn a_clock_set_back_holds_nothing_up_but_retries() {
     let breaker = Some(BreakerPolicy { failures: 1, open: secs(10), max_open: secs(10) });
