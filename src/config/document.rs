@@ -1,7 +1,8 @@
 //! Documents: a TOML file with its lines, and the syntax errors that were found in it.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -28,15 +29,15 @@ impl Source {
 
     /// Reads a file; what hinders is reported.
     pub(super) fn read(path: &Path, report: &Report) -> Option<Self> {
-        match fs::metadata(path).map(|metadata| metadata.len()) {
-            Ok(length) if length > MAX_FILE_BYTES => {
-                let message = format!("has {length} bytes, a configuration file has at most {MAX_FILE_BYTES}");
-                report.file_error(path, message, "check that this is the file you meant");
-                return None;
-            }
-            Ok(_) | Err(_) => {}
+        let mut bytes = Vec::new();
+        // One byte more than allowed, however long it says that it is: a device such as /dev/zero says nothing, and never ends.
+        let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            let message = format!("has more than {MAX_FILE_BYTES} bytes, the most that a configuration file may have");
+            report.file_error(path, message, "check that this is the file you meant");
+            return None;
         }
-        match fs::read(path).map(String::from_utf8) {
+        match read.map(|_| String::from_utf8(bytes)) {
             Ok(Ok(text)) => Some(Self { path: path.into(), text }),
             Ok(Err(error)) => {
                 let message = format!("is not UTF-8 behind byte {}", error.utf8_error().valid_up_to());

@@ -1,6 +1,6 @@
 //! Every fault of every file is found in one run, with its line.
 
-use super::{EVENTS, Shop, affiliate_with};
+use super::{DAEMON, EVENTS, Shop, affiliate_with};
 
 /// Behind each faulty line, `# !key` names the keys that are reported there.
 const BROKEN_DAEMON: &str = r#"evnts = "events.toml"            # !evnts
@@ -412,8 +412,15 @@ fn dead_letters_have_no_smaller_size_than_delivered_ones() {
         ("{ delivered = \"1GiB\", dead = \"1GiB\" }", false),
         ("{ delivered = \"1GiB\" }", false),
     ] {
-        let daemon = format!("{}\n[outbox]\nretain = {{ size = {size} }}\n", super::DAEMON);
+        let daemon = format!("{DAEMON}\n[outbox]\nretain = {{ size = {size} }}\n");
         let loaded = Shop::new().file("postbackd.toml", &daemon).load();
         assert_eq!(loaded.is_err(), faulty, "{size}");
     }
+}
+
+#[test]
+fn a_file_without_an_end_is_refused() {
+    let shop = Shop::new().file("postbackd.toml", &format!("events = \"/dev/zero\"\n{DAEMON}"));
+    let errors = shop.errors();
+    assert!(errors.iter().any(|error| error.starts_with("/dev/zero: has more than 4194304 bytes")), "{errors:#?}");
 }
