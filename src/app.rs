@@ -238,6 +238,10 @@ impl Live {
             ("[outbox]", old.outbox.without_retain() != loaded.settings.outbox.without_retain()),
             ("[api] listen", old.api.listen != loaded.settings.api.listen),
             ("[api] socket", old.api.socket != loaded.settings.api.socket),
+            (
+                "[[api.socket_user]], the first or the last of them,",
+                old.api.socket_users.is_empty() != loaded.settings.api.socket_users.is_empty(),
+            ),
             ("[api] max_connections", old.api.max_connections != loaded.settings.api.max_connections),
             ("[api] stalled_after", old.api.stalled_after != loaded.settings.api.stalled_after),
             ("[ingest] max_buffered", old.ingest.max_buffered != loaded.settings.ingest.max_buffered),

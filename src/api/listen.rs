@@ -146,7 +146,7 @@ pub async fn bind(settings: &Settings, inherited: Inherited) -> Result<Listeners
             Some(inherit_socket(socket, configured.as_deref()).map_err(ServeError::Inherited)?)
         }
         (None, None) => None,
-        (None, Some(path)) => Some(bind_socket(path).await?),
+        (None, Some(path)) => Some(bind_socket(path, !settings.api.socket_users.is_empty()).await?),
     };
     Ok(Listeners { tcp, socket, bounds: Bounds { connections: *max_connections, stalled_after: *stalled_after } })
 }
@@ -180,8 +180,9 @@ fn inherit_socket(socket: std::os::unix::net::UnixListener, configured: Option<&
     Ok(Socket { listener: UnixListener::from_std(socket)?, file: None })
 }
 
-/// Binds a Unix socket that only its owner and group may use; takes over one that nobody answers on.
-async fn bind_socket(path: &Path) -> Result<Socket, ServeError> {
+/// Binds a Unix socket that only its owner may use and, where it is `shared` with other users, its group; takes over one
+/// that nobody answers on.
+async fn bind_socket(path: &Path, shared: bool) -> Result<Socket, ServeError> {
     let failed = |source| ServeError::Socket { path: path.to_path_buf(), source };
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -195,7 +196,8 @@ async fn bind_socket(path: &Path) -> Result<Socket, ServeError> {
         },
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    let mode = if shared { 0o660 } else { 0o600 };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
     let file = SocketFile { path: path.to_path_buf(), identity: identity(path).map_err(failed)? };
     Ok(Socket { listener, file: Some(file) })
 }
@@ -383,35 +385,45 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("p.sock");
         std::fs::write(&path, "precious").unwrap();
-        let refused = bind_socket(&path).await.unwrap_err();
+        let refused = bind_socket(&path, false).await.unwrap_err();
         assert!(matches!(refused, ServeError::NoSocket { .. }), "{refused}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 
         let link = directory.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(matches!(bind_socket(&link).await.unwrap_err(), ServeError::NoSocket { .. }));
+        assert!(matches!(bind_socket(&link, false).await.unwrap_err(), ServeError::NoSocket { .. }));
         std::fs::remove_file(&path).unwrap();
 
-        let first = bind_socket(&path).await.unwrap();
-        let refused = bind_socket(&path).await.unwrap_err();
+        let first = bind_socket(&path, false).await.unwrap();
+        let refused = bind_socket(&path, false).await.unwrap_err();
         assert!(matches!(refused, ServeError::SocketInUse { .. }), "{refused}");
         assert!(UnixStream::connect(&path).await.is_ok(), "it is still the first one's");
         drop(first);
         assert!(path.exists(), "a crash leaves the file behind");
-        bind_socket(&path).await.unwrap();
+        bind_socket(&path, false).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_file_that_another_daemon_has_put_there_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("p.sock");
-        let socket = bind_socket(&path).await.unwrap();
+        let socket = bind_socket(&path, false).await.unwrap();
         std::fs::rename(&path, directory.path().join("old.sock")).unwrap();
-        let _other = bind_socket(&path).await.unwrap();
+        let _other = bind_socket(&path, false).await.unwrap();
         let bounds = Bounds { connections: 1, stalled_after: Duration::from_secs(1) };
         let stop = CancellationToken::new();
         stop.cancel();
         serve(Listeners { tcp: None, socket: Some(socket), bounds }, &Router::new(), &stop).await;
         assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_for_its_owner_alone_unless_it_is_shared() {
+        let directory = tempfile::tempdir().unwrap();
+        for (shared, expected) in [(false, 0o600), (true, 0o660)] {
+            let path = directory.path().join(format!("{shared}.sock"));
+            let _socket = bind_socket(&path, shared).await.unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, expected);
+        }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) const CATALOGUE: &[Row] = &[
     ("flush-alone", Program::Survival, &["power", "--cuts", "10", "--events", "1500"]),
     ("failed-sync-forgiven", Program::Survival, &["faults", "--eio", "4", "--enospc", "0"]),
     ("two-batches", Program::Lib, &["simulation::every_promise"]),
-    ("settle-before-sending", Program::It, &["delivery::"]),
+    ("settle-before-sending", Program::It, &["delivery::an_event_becomes_one_request"]),
     ("lost-successor", Program::Lib, &["outbox::contract::ordering::on_memory"]),
     ("stale-lease-settles", Program::Lib, &["outbox::contract::sending::on_memory"]),
     ("reversal-overtakes", Program::Lib, &["domain::order"]),
@@ -47,7 +47,7 @@ pub(crate) const CATALOGUE: &[Row] = &[
     ("egress-open", Program::Lib, &["transport::egress"]),
     ("echo-unmasked", Program::Lib, &["domain::request"]),
     ("retry-after-hastens", Program::Lib, &["domain::outcome"]),
-    ("fresh-keys", Program::It, &["delivery::"]),
+    ("fresh-keys", Program::It, &["delivery::failures_are_retried"]),
     ("body-uncapped", Program::Lib, &["transport::"]),
     ("backup-torn", Program::Lib, &["outbox::contract::backing_up::on_memory"]),
 ];

@@ -218,7 +218,7 @@ async fn no_byte_that_the_program_writes_tells_a_secret() {
     misconfigure(&world, &daemon, &canaries, &mut written).await;
     read_everything(&world, &ids[0], &mut written);
     let socket = world.path("postbackd.sock").metadata().unwrap().permissions().mode() & 0o777;
-    assert_eq!(socket, 0o660, "the socket is for the daemon's user and group");
+    assert_eq!(socket, 0o600, "the socket is for the daemon's user alone");
     daemon.signal(rustix::process::Signal::TERM);
     let log = daemon.logs("daemon.stopped").await.join("\n");
     assert!(log.contains("\"level\":\"TRACE\"") && log.len() > 1_000_000, "the whole log: {} bytes", log.len());
