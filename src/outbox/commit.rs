@@ -3,7 +3,7 @@
 //! While one group is being synced the next is built. Nobody is told anything before his group is past
 //! `fdatasync`. The first failure is final: everything behind it is refused.
 
-use std::sync::mpsc::{Receiver as SyncReceiver, SyncSender};
+use std::sync::mpsc::{Receiver as SyncReceiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -260,6 +260,17 @@ pub(crate) fn sync(shared: &Shared, groups: &SyncReceiver<Group>) {
         let mut pending = vec![first];
         pending.extend(groups.try_iter());
         make_durable(shared, pending);
+    }
+}
+
+/// The watch: asks the engine, until the build thread has ended, whether something has failed that the threads may never be
+/// told of, since they hang behind it.
+pub(crate) fn watch(shared: &Shared, ended: &SyncReceiver<()>, pause: Duration) {
+    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(pause) {
+        if let Err(error) = shared.engine.check() {
+            shared.failure.set(&error.into());
+            return;
+        }
     }
 }
 

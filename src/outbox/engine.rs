@@ -1,6 +1,6 @@
 //! The seam between the outbox and an embedded storage engine: an ordered map of bytes.
 //!
-//! Six methods, all synchronous. An engine knows nothing of what the bytes mean.
+//! A handful of methods, all synchronous. An engine knows nothing of what the bytes mean.
 
 use std::ops::Bound;
 
@@ -70,6 +70,14 @@ pub trait Engine: Send + Sync + std::fmt::Debug + 'static {
     /// # Errors
     /// When the disk refuses; the state of what was applied is then unknown and the call must not be repeated.
     fn sync(&self) -> Result<(), EngineError>;
+
+    /// Whether something has failed that whoever waits may never be told of. Must not wait itself.
+    ///
+    /// # Errors
+    /// What has failed; nothing behind it can be relied on.
+    fn check(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
 
     /// Bytes that the store takes on disk.
     ///

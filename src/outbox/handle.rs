@@ -36,6 +36,8 @@ const MAX_REQUESTS: usize = 4_096;
 const RESERVE_FOR_RECORDS: u64 = 4;
 /// Targets of a bulk order that are written down in one go.
 const TARGETS_AT_ONCE: usize = 4_096;
+/// How often the engine is asked whether something has failed that it told nobody of.
+const WATCH_PAUSE: Duration = Duration::from_millis(500);
 /// Events that may wait to be accepted.
 const MAX_WAITING_EVENTS: usize = 16_384;
 
@@ -374,8 +376,16 @@ impl Outbox {
             return Err(error);
         }
         let (answer, answered) = oneshot::channel();
-        self.requests.send(request(answer)).await.map_err(|_| stopped())?;
-        answered.await.map_err(|_| stopped())?
+        let asked = async {
+            self.requests.send(request(answer)).await.map_err(|_| stopped())?;
+            answered.await.map_err(|_| stopped())?
+        };
+        // Where the engine hangs behind its own failure, nobody answers any more.
+        tokio::select! {
+            biased;
+            answered = asked => answered,
+            error = self.failure.wait() => Err(error),
+        }
     }
 
     fn ask_blocking<T>(
@@ -448,8 +458,10 @@ fn start_threads(
     last: EventId,
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
     let (groups, pending) = std::sync::mpsc::sync_channel(MAX_PENDING_GROUPS);
-    let (for_build, for_sync) = (shared.clone(), shared.clone());
+    let (for_build, for_sync, for_watch) = (shared.clone(), shared.clone(), shared.clone());
+    let (at_work, ended) = std::sync::mpsc::channel::<()>();
     let build = std::thread::Builder::new().name("outbox-build".into()).spawn(move || {
+        let _at_work = at_work;
         let _watch = commit::PanicWatch(Arc::clone(&for_build.failure));
         commit::build(&for_build, received, &groups, last);
     })?;
@@ -457,7 +469,10 @@ fn start_threads(
         let _watch = commit::PanicWatch(Arc::clone(&for_sync.failure));
         commit::sync(&for_sync, &pending);
     })?;
-    Ok(vec![build, sync])
+    let watch = std::thread::Builder::new()
+        .name("outbox-watch".into())
+        .spawn(move || commit::watch(&for_watch, &ended, WATCH_PAUSE))?;
+    Ok(vec![build, sync, watch])
 }
 
 #[cfg(test)]

@@ -97,3 +97,58 @@ async fn nothing_is_sent_once_the_disk_has_failed() {
     drop(word);
     outbox.close().await;
 }
+
+/// An engine that hangs behind a write that has failed, and knows of it.
+#[derive(Debug, Default)]
+struct HangingDisk {
+    memory: MemoryEngine,
+    failed: std::sync::atomic::AtomicBool,
+}
+
+impl Engine for HangingDisk {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        self.memory.get(key)
+    }
+
+    fn scan(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Pairs<'_> {
+        self.memory.scan(from, to)
+    }
+
+    fn scan_back(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Pairs<'_> {
+        self.memory.scan_back(from, to)
+    }
+
+    fn apply(&self, batch: Batch) -> Result<(), EngineError> {
+        self.memory.apply(batch)
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        while self.failed.load(std::sync::atomic::Ordering::Acquire) {
+            std::thread::park();
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), EngineError> {
+        let failed = self.failed.load(std::sync::atomic::Ordering::Acquire);
+        if failed { Err(EngineError::Write("the disk".into())) } else { Ok(()) }
+    }
+
+    fn disk_bytes(&self) -> Result<u64, EngineError> {
+        self.memory.disk_bytes()
+    }
+}
+
+#[tokio::test]
+async fn who_waits_behind_an_engine_that_hangs_is_told_why() {
+    let engine = Arc::new(HangingDisk::default());
+    let options = Options { clock: Arc::new(SystemClock), keep_free: None, observer: None };
+    let outbox = Outbox::open(Arc::clone(&engine) as Arc<_>, options).unwrap();
+    engine.failed.store(true, std::sync::atomic::Ordering::Release);
+    let error = outbox.accept(vec![request()]).await.unwrap_err();
+    assert!(error.to_string().contains("writing to the outbox: the disk"), "{error}");
+    assert!(outbox.failed().await.to_string().contains("the disk"), "the daemon ends");
+    assert!(outbox.accept(vec![request()]).await.is_err(), "nothing more is taken");
+    // Its thread hangs for good: nobody waits for it.
+    drop(outbox);
+}

@@ -47,7 +47,7 @@ pub(crate) const CATALOGUE: &[Row] = &[
     ("egress-open", Program::Lib, &["transport::egress"]),
     ("echo-unmasked", Program::Lib, &["domain::request"]),
     ("retry-after-hastens", Program::Lib, &["domain::outcome"]),
-    ("fresh-keys", Program::It, &["delivery::failures_are_retried"]),
+    ("fresh-keys", Program::It, &["delivery::a_used_up_schedule"]),
     ("body-uncapped", Program::Lib, &["transport::"]),
     ("backup-torn", Program::Lib, &["outbox::contract::backing_up::on_memory"]),
 ];

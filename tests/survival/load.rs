@@ -243,6 +243,10 @@ impl Load {
     /// Orders something about one of the latest deliveries of those who may be ordered about.
     async fn order_one(&self, address: &str, order: &str, dice: &mut Dice) -> bool {
         let Some((delivery, number)) = self.book().recent(dice, order == "cancel") else { return true };
+        if order == "replay" {
+            // It may go out after all, also where no answer tells so.
+            self.book().cancelled.retain(|known| *known != delivery);
+        }
         let path = format!("/v1/deliveries/{delivery}/{order}");
         let Some((status, _)) = self.post(address, &path, &json!({ "reason": "survival" })).await else { return false };
         let mut book = self.book();

@@ -7,14 +7,12 @@
 //! blob threshold, so that nothing durable ever lives in a file of its own.
 
 mod snapshot;
-mod watch;
 
 use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
@@ -42,9 +40,9 @@ const UNRESTORED: &str = "a backup was being put back here and that was not fini
 /// A sled store in a directory of its own.
 #[derive(Debug)]
 pub struct SledEngine {
-    db: Arc<::sled::Db>,
+    db: ::sled::Db,
+    config: ::sled::Config,
     file: File,
-    _watch: watch::Watch,
     /// Held for as long as the store is open, whatever is moved meanwhile.
     _directory: File,
 }
@@ -73,9 +71,7 @@ impl SledEngine {
         db.flush().map_err(|e| failed(cause(e)))?;
         sync_creation(&data).map_err(|e| failed(e.into()))?;
         let file = File::open(data.join("db")).map_err(|e| failed(e.into()))?;
-        let db = Arc::new(db);
-        let watch = watch::Watch::over(&db, config).map_err(|e| failed(e.into()))?;
-        Ok(Self { db, file, _watch: watch, _directory: directory })
+        Ok(Self { db, config, file, _directory: directory })
     }
 }
 
@@ -219,6 +215,12 @@ impl Engine for SledEngine {
             return Ok(());
         }
         self.file.sync_data().map_err(|e| EngineError::Sync(e.into()))
+    }
+
+    /// sled writes with threads of its own. Where such a write fails it notes the error, but on one of its two paths it
+    /// wakes nobody: a flush that waits for that write waits for ever, and whoever applies a batch waits for the flush.
+    fn check(&self) -> Result<(), EngineError> {
+        self.config.global_error().map_err(|e| EngineError::Write(cause(e)))
     }
 
     fn disk_bytes(&self) -> Result<u64, EngineError> {
