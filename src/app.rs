@@ -25,7 +25,7 @@ use crate::ops::metrics::Metrics;
 use crate::ops::systemd::{self, Inherited};
 use crate::ops::traces::{Traces, TracesError};
 use crate::ops::{descriptors, telemetry};
-use crate::outbox::{EngineError, Options, Outbox, OutboxError, SledEngine, retention};
+use crate::outbox::{Engine, EngineError, Options, Outbox, OutboxError, open_engine, retention};
 use crate::transport::{EgressPolicy, Transport, TransportError, TransportOptions};
 
 /// Why the daemon cannot run, or ended.
@@ -60,12 +60,12 @@ const STOP_MARGIN: Duration = Duration::from_secs(15);
 const STORE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Opens the store, waiting for whoever only looks at it; another daemon is not waited for.
-async fn open_patiently(settings: &Settings, socket_is_ours: bool) -> Result<SledEngine, EngineError> {
+async fn open_patiently(settings: &Settings, socket_is_ours: bool) -> Result<Arc<dyn Engine>, EngineError> {
     let (path, cache) = (&settings.outbox.path, settings.outbox.cache);
     let until = monotonic() + STORE_PATIENCE;
     let mut said = false;
     loop {
-        match SledEngine::open(path, cache) {
+        match open_engine(settings.outbox.engine, path, cache) {
             Err(EngineError::InUse { path }) if monotonic() < until && (socket_is_ours || !is_running(settings)) => {
                 if !std::mem::replace(&mut said, true) {
                     let what = "another process has the store open, such as a list or an export; it is waited for";
@@ -142,7 +142,7 @@ impl Daemon {
         let traces = Traces::start(&settings.telemetry)?;
         let feed = Arc::new(dispatch::Feed::new(Arc::clone(&clock)));
         let options = Options { clock: Arc::clone(&clock), keep_free, observer: Some(Arc::clone(&metrics) as Arc<_>) };
-        let outbox = Outbox::open(Arc::new(engine), options)?;
+        let outbox = Outbox::open(engine, options)?;
         let listeners = api::bind(&settings, inherited).await?;
         let address = listeners.address();
         let admission = api::Admission::new(&settings.ingest);

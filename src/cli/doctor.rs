@@ -328,7 +328,7 @@ fn verify(output: &Output, directory: Option<&Path>, damage: &mut Vec<Damage>) -
         }
     };
     output.begin(None, Unit::Deliveries);
-    let verified = outbox::verify(&engine, &mut Watching { output, damage });
+    let verified = outbox::verify(&*engine, &mut Watching { output, damage });
     output.end();
     let named: Vec<String> =
         damage.iter().map(|damage| format!("{} {} {}", damage.space, damage.key, damage.what)).collect();

@@ -16,7 +16,7 @@ use crate::inspect::{
     MAX_EXPORTED_ROWS, MarkView, Onlooker, Page, Stats, Trace, UnroutedEvent, UnroutedFilter,
 };
 use crate::ops::clock::{Clock, SystemClock};
-use crate::outbox::{EngineError, Outbox, OutboxError, Reader, SledEngine};
+use crate::outbox::{self, Engine, EngineError, Outbox, OutboxError, Reader, engine_of, store_name};
 
 /// Memory for the store's pages while we look.
 const CACHE_BYTES: u64 = 64 << 20;
@@ -33,7 +33,7 @@ impl Store {
     /// When it is somebody else's, in use, or cannot be read.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, Failure> {
         let Some(engine) = open_engine(path)? else { return Ok(None) };
-        let reader = Outbox::open_reader(Arc::new(engine)).map_err(|error| broken(&error))?;
+        let reader = Outbox::open_reader(engine).map_err(|error| broken(&error))?;
         Ok(Some(Self { reader }))
     }
 
@@ -118,16 +118,13 @@ impl Store {
 ///
 /// # Errors
 /// When it is somebody else's, in use, or cannot be read.
-pub(super) fn open_engine(path: &Path) -> Result<Option<SledEngine>, Failure> {
+pub(super) fn open_engine(path: &Path) -> Result<Option<Arc<dyn Engine>>, Failure> {
     let what = || format!("opening the outbox {}", path.display());
-    let found = match std::fs::metadata(path.join("sled").join("db")) {
-        Ok(found) => found,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            let next = "run as the daemon's user: sudo -u postbackd postbackd …";
-            return Err(Failure::new(Exit::Auth, what(), error, next));
-        }
+    let unseen = |error: std::io::Error| {
+        Failure::new(Exit::Auth, what(), error, "run as the daemon's user: sudo -u postbackd postbackd …")
     };
+    let Some(kind) = engine_of(path).map_err(unseen)? else { return Ok(None) };
+    let found = std::fs::metadata(path.join(store_name(kind))).map_err(unseen)?;
     if found.uid() != rustix::process::geteuid().as_raw() {
         return Err(Failure::new(
             Exit::Auth,
@@ -136,7 +133,7 @@ pub(super) fn open_engine(path: &Path) -> Result<Option<SledEngine>, Failure> {
             format!("run as its owner: sudo -u '#{}' postbackd …", found.uid()),
         ));
     }
-    SledEngine::open(path, CACHE_BYTES).map(Some).map_err(|error| {
+    outbox::open_engine(kind, path, CACHE_BYTES).map(Some).map_err(|error| {
         let exit = if matches!(error, EngineError::InUse { .. }) { Exit::Unreachable } else { Exit::Error };
         let next = match exit {
             Exit::Unreachable => "a daemon has it open but does not answer here: check [api] socket, or use --url",

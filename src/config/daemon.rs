@@ -13,9 +13,10 @@ use super::problem::Weight;
 use super::quantity;
 use super::section::Section;
 use super::settings::{
-    ApiSettings, DispatchSettings, EgressSettings, EngineKind, IngestSettings, LogFormat, LogSettings, OutboxSettings,
-    Retain, Scope, SocketUser, TelemetrySettings, Token, UnknownAffiliate,
+    ApiSettings, DispatchSettings, EgressSettings, IngestSettings, LogFormat, LogSettings, OutboxSettings, Retain,
+    Scope, SocketUser, TelemetrySettings, Token, UnknownAffiliate,
 };
+use crate::domain::engine_kind::EngineKind;
 use crate::domain::id::{AffiliateId, ConsumerName};
 use crate::domain::retention::SizeLimits;
 

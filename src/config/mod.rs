@@ -32,8 +32,8 @@ mod signature;
 
 pub use problem::{Problem, Problems};
 pub use settings::{
-    ApiSettings, DispatchSettings, EgressSettings, EngineKind, IngestSettings, LogFormat, LogSettings, OutboxSettings,
-    Retain, Scope, Settings, SocketUser, TelemetrySettings, Token, UnknownAffiliate,
+    ApiSettings, DispatchSettings, EgressSettings, IngestSettings, LogFormat, LogSettings, OutboxSettings, Retain,
+    Scope, Settings, SocketUser, TelemetrySettings, Token, UnknownAffiliate,
 };
 
 use std::collections::BTreeSet;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::domain::dictionary::Dictionary;
+use crate::domain::engine_kind::EngineKind;
 use crate::domain::id::{AffiliateId, ConsumerName};
 use crate::domain::plan::Affiliates;
 use crate::domain::retention::SizeLimits;
@@ -56,13 +57,6 @@ impl OutboxSettings {
     pub fn without_retain(&self) -> (EngineKind, &std::path::Path, u64, u64) {
         (self.engine, &self.path, self.cache, self.keep_free)
     }
-}
-
-/// A storage engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EngineKind {
-    /// sled 0.34, in process.
-    Sled,
 }
 
 /// How long settled deliveries are kept.

@@ -6,6 +6,7 @@
 pub mod affiliate;
 pub mod delivery;
 pub mod dictionary;
+pub mod engine_kind;
 pub mod event;
 pub mod export_mark;
 pub mod id;

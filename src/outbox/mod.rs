@@ -13,6 +13,7 @@ mod claims;
 mod codec;
 mod commit;
 mod engine;
+mod engines;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod handle;
@@ -22,6 +23,7 @@ mod lookup;
 mod memory;
 mod model;
 mod opening;
+mod place;
 mod read;
 pub mod retention;
 mod sled;
@@ -37,6 +39,7 @@ pub use backup::{
 pub use bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, MAX_REFUSALS, Refusal, Stepped, Target, Verb};
 pub use commit::{CommitObserver, Window};
 pub use engine::{Batch, Engine, EngineError, Pair, Pairs};
+pub use engines::{engine_of, open_engine, store_name};
 pub use handle::{Options, Outbox, Room, free_bytes};
 pub use lease::{Begun, Lease};
 pub use lookup::{Found, From as LookFrom};
@@ -45,8 +48,9 @@ pub use model::{
     AcceptRequest, Accepted, Conflict, Counts, DeliveryView, EventRecord, Flag, HistoryView, Ingested, Order,
     OrderRefused, OrderRequest, OutboxError, Pause, PlanEntry, PlannedDelivery, PostbackNo, Settlement, Totals,
 };
+pub use place::{RESTORING, lock_directory};
 pub use read::{Reader, Scan, Walk};
-pub use sled::{RESTORING, SledEngine, lock_directory, torn_snapshots};
+pub use sled::{SledEngine, torn_snapshots};
 pub use tally::{Money, Tally};
 pub use verify::{Damage, Verified, VerifyObserver, verify};
 

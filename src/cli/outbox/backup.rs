@@ -105,7 +105,7 @@ fn at_rest(output: &Output, directory: &Path, writer: &mut dyn Write) -> Result<
     output.say(&format!("postbackd: the daemon is down; the backup is of its store in {}", directory.display()));
     let clock: SharedClock = Arc::new(SystemClock);
     let (mut failed, mut bytes) = (None, 0);
-    let taken = take_at_rest(&engine, &clock, &mut |part| {
+    let taken = take_at_rest(&*engine, &clock, &mut |part| {
         bytes += part.len() as u64;
         output.proceed(bytes, String::new());
         failed = writer.write_all(&part).err();

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{DAEMON, Shop, affiliate, affiliate_with, postback};
-use crate::config::{EngineKind, LogFormat, UnknownAffiliate};
+use crate::config::{LogFormat, UnknownAffiliate};
+use crate::domain::engine_kind::EngineKind;
 use crate::domain::retention::SizeLimits;
 use crate::domain::retry::{Jitter, RetryPolicy};
 

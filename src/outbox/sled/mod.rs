@@ -11,31 +11,23 @@ mod snapshot;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
-
 use super::engine::{Batch, Engine, EngineError, Pairs};
+use super::place::{Cause, LOCK_PATIENCE, LOCK_PAUSE, Place};
 use crate::planted::{Bug, planted};
 
 /// A page holds up to about 17 values and must fit a quarter of a segment to stay out of `blobs/`: this
 /// leaves 30 KiB a value, and records are bounded below that (`codec::MAX_RECORD_BYTES`).
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
-/// How long a locked store is waited for, and how often it is asked for meanwhile.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Where sled has its files.
-const DATA: &str = "sled";
-/// Where they are while the store is being made. What is found here was never finished, and nobody was told of it.
-const UNFINISHED: &str = "sled.unfinished";
+pub(super) const DATA: &str = "sled";
 
-/// Where a backup is being put back. Beside it a new store would be taken for the one that was lost.
-pub const RESTORING: &str = "restoring";
-const UNRESTORED: &str = "a backup was being put back here and that was not finished: repeat `postbackd outbox restore`, or \
-                          remove the directory \"restoring\" to begin with an empty store";
+/// How often it is looked at, while a store is opened, whether a write has failed.
+const WATCH_PAUSE: Duration = Duration::from_millis(100);
 
 /// A sled store in a directory of its own.
 #[derive(Debug)]
@@ -44,7 +36,7 @@ pub struct SledEngine {
     config: ::sled::Config,
     file: File,
     /// Held for as long as the store is open, whatever is moved meanwhile.
-    _directory: File,
+    _place: Place,
 }
 
 impl SledEngine {
@@ -53,45 +45,44 @@ impl SledEngine {
     /// # Errors
     /// When the directory cannot be made, another process holds it, or the store does not open.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, EngineError> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| EngineError::Open { path: path.into(), source };
-        make_private_directory(path).map_err(|e| failed(e.into()))?;
-        let locked = lock_patiently(path).map_err(|e| failed(e.into()))?;
-        let Some(directory) = locked else { return Err(EngineError::InUse { path: path.into() }) };
+        let place = Place::take(path)?;
         let data = path.join(DATA);
         if !data.exists() {
-            if path.join(RESTORING).exists() {
-                return Err(failed(UNRESTORED.into()));
-            }
-            create(path, &data).map_err(failed)?;
+            place.make(DATA, create)?;
         }
         let config = config(&data).cache_capacity(cache_bytes);
-        let db = open_unlocked(&config, &data).map_err(|error| {
-            if is_locked(&error) { EngineError::InUse { path: path.into() } } else { failed(cause(error)) }
-        })?;
-        db.flush().map_err(|e| failed(cause(e)))?;
-        sync_creation(&data).map_err(|e| failed(e.into()))?;
-        let file = File::open(data.join("db")).map_err(|e| failed(e.into()))?;
-        Ok(Self { db, config, file, _directory: directory })
-    }
-}
-
-/// Keeps everybody else from a store's directory, for as long as it is held; `None` where another has it.
-///
-/// # Errors
-/// When the directory cannot be opened.
-pub fn lock_directory(path: &Path) -> io::Result<Option<File>> {
-    lock(path)
-}
-
-/// Waits a moment for the lock: a store of this process may be on its way down.
-fn lock_patiently(path: &Path) -> io::Result<Option<File>> {
-    for _ in 0..LOCK_PATIENCE.as_millis() / LOCK_PAUSE.as_millis() {
-        if let Some(locked) = lock(path)? {
-            return Ok(Some(locked));
+        let opened = watched(&config.clone(), move || {
+            let db = open_unlocked(&config, &data)?;
+            db.flush()?;
+            sync_creation(&data)?;
+            let file = File::open(data.join("db"))?;
+            Ok((db, config, file))
+        });
+        match opened {
+            Ok((db, config, file)) => Ok(Self { db, config, file, _place: place }),
+            Err(error) if is_locked(&error) => Err(EngineError::InUse { path: path.into() }),
+            Err(error) => Err(EngineError::Open { path: path.into(), source: cause(error) }),
         }
-        std::thread::sleep(LOCK_PAUSE);
     }
-    lock(path)
+}
+
+/// Runs what opens a store on a thread of its own: a write of sled's that fails ends it even where sled goes on waiting for
+/// that write for ever (see [`SledEngine::check`]). Such a thread stays behind.
+fn watched<T: Send + 'static>(
+    config: &::sled::Config,
+    open: impl FnOnce() -> ::sled::Result<T> + Send + 'static,
+) -> ::sled::Result<T> {
+    let (done, opened) = std::sync::mpsc::channel();
+    std::thread::Builder::new().name("outbox-open".into()).spawn(move || done.send(open()))?;
+    loop {
+        match opened.recv_timeout(WATCH_PAUSE) {
+            Ok(opened) => return opened,
+            Err(RecvTimeoutError::Timeout) => config.global_error()?,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(io::Error::other("opening it has panicked; its message is in the log").into());
+            }
+        }
+    }
 }
 
 /// How sled keeps a store in a directory.
@@ -99,30 +90,14 @@ fn config(data: &Path) -> ::sled::Config {
     ::sled::Config::new().path(data).segment_size(SEGMENT_BYTES).flush_every_ms(None).mode(::sled::Mode::HighThroughput)
 }
 
-/// Makes an empty store: whole, or not at all.
-fn create(path: &Path, data: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let unfinished = path.join(UNFINISHED);
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished)?;
-    }
-    make_private_directory(&unfinished)?;
-    let db = config(&unfinished).open().map_err(cause)?;
-    db.flush().map_err(cause)?;
-    sync_creation(&unfinished)?;
-    drop(db);
-    fs::rename(&unfinished, data)?;
-    File::open(path)?.sync_all()?;
-    Ok(())
-}
-
-/// A lock on a file or directory; `None` where another has it.
-fn lock(path: &Path) -> io::Result<Option<File>> {
-    let file = File::open(path)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+/// Makes an empty store in a directory.
+fn create(data: &Path) -> Result<(), Cause> {
+    let (config, data) = (config(data), data.to_path_buf());
+    let made = watched(&config.clone(), move || {
+        config.open()?.flush()?;
+        Ok(sync_creation(&data)?)
+    });
+    made.map_err(cause)
 }
 
 /// The engine's snapshots in a store's directory that do not check out, each with whether it was finished.
@@ -150,7 +125,7 @@ fn open_unlocked(config: &::sled::Config, data: &Path) -> ::sled::Result<::sled:
 }
 
 /// What the system said, where it is sled's only cause: whoever advises tells a full disk from a damaged one.
-fn cause(error: ::sled::Error) -> Box<dyn std::error::Error + Send + Sync> {
+fn cause(error: ::sled::Error) -> Cause {
     match error {
         ::sled::Error::Io(io) => io.into(),
         other => other.into(),
@@ -159,16 +134,6 @@ fn cause(error: ::sled::Error) -> Box<dyn std::error::Error + Send + Sync> {
 
 fn is_locked(error: &::sled::Error) -> bool {
     matches!(error, ::sled::Error::Io(io) if io.to_string().contains("could not acquire lock"))
-}
-
-fn make_private_directory(path: &Path) -> io::Result<()> {
-    if !path.is_dir() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    }
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        File::open(parent)?.sync_all()?;
-    }
-    Ok(())
 }
 
 /// Makes the store's files, their names and the directories themselves durable, and private to the owner.
@@ -242,7 +207,7 @@ mod tests {
     fn a_store_that_was_not_finished_is_made_anew() {
         let directory = tempfile::tempdir().unwrap();
         // What a power cut in the middle leaves: names without content, and settings cut off.
-        let unfinished = directory.path().join(UNFINISHED);
+        let unfinished = directory.path().join("sled.unfinished");
         fs::create_dir(&unfinished).unwrap();
         for (name, content) in [("db", ""), ("conf", "segment_si")] {
             fs::write(unfinished.join(name), content).unwrap();
@@ -259,11 +224,11 @@ mod tests {
     #[test]
     fn a_store_that_another_is_making_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
-        let making = lock(directory.path()).unwrap();
-        fs::create_dir(directory.path().join(UNFINISHED)).unwrap();
+        let making = crate::outbox::lock_directory(directory.path()).unwrap();
+        fs::create_dir(directory.path().join("sled.unfinished")).unwrap();
         let error = SledEngine::open(directory.path(), CACHE_BYTES).unwrap_err();
         assert!(matches!(error, EngineError::InUse { .. }), "{error}");
-        assert!(directory.path().join(UNFINISHED).exists());
+        assert!(directory.path().join("sled.unfinished").exists());
         drop(making);
         SledEngine::open(directory.path(), CACHE_BYTES).unwrap();
     }

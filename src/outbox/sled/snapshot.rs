@@ -64,7 +64,7 @@ pub(super) fn discard_torn(data: &Path) -> io::Result<()> {
 
 /// The lock that sled takes on its data; `None` where there is no data, or another has it.
 fn lock(data: &Path) -> io::Result<Option<File>> {
-    match super::lock(&data.join("db")) {
+    match crate::outbox::place::lock(&data.join("db")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         locked => locked,
     }
