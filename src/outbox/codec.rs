@@ -25,7 +25,7 @@ pub(crate) fn encode<T: Serialize>(key: &[u8], record: &T) -> Result<Vec<u8>, Ou
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, OutboxError> {
-    let corrupt = |why: &str| OutboxError::Corrupt { key: key.escape_ascii().to_string(), why: why.into() };
+    let corrupt = |why: &str| corrupt(key, why);
     let split = bytes.len().checked_sub(CHECKSUM_BYTES).ok_or_else(|| corrupt("the record is too short"))?;
     let (body, found) = bytes.split_at(split);
     if checksum(key, body) != found && !planted(Bug::ChecksumIgnored) {
@@ -38,6 +38,11 @@ pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T,
         }
         None => Err(corrupt("the record is empty")),
     }
+}
+
+/// What is said of a record, or its key, that cannot be right.
+pub(crate) fn corrupt(key: &[u8], why: &str) -> OutboxError {
+    OutboxError::Corrupt { key: key.escape_ascii().to_string(), why: why.into() }
 }
 
 /// Bytes that check out as a record, whatever they hold.

@@ -74,8 +74,9 @@ impl View<'_> {
     /// A delivery's last history entry with the number of the next one.
     pub(crate) fn last_entry(&self, id: DeliveryId) -> Result<(u32, Option<HistoryEntry>), OutboxError> {
         let Some((key, bytes)) = self.last_with_prefix(&keys::histories(id))? else { return Ok((0, None)) };
-        let number = keys::parse_history_number(&key).unwrap_or_default();
-        Ok((number + 1, Some(codec::decode(&key, &bytes)?)))
+        let next = keys::parse_history_number(&key).and_then(|number| number.checked_add(1));
+        let next = next.ok_or_else(|| codec::corrupt(&key, "its number has none behind it"))?;
+        Ok((next, Some(codec::decode(&key, &bytes)?)))
     }
 
     /// How a delivery of the event stands, with the number of its next history entry.

@@ -9,12 +9,12 @@ use crate::domain::event::Event;
 use crate::domain::id::{AffiliateId, DeliveryId, EventId};
 use crate::domain::order::{Facts, Gate, Group, Member, Told};
 use crate::domain::record::Cause;
-use crate::outbox::keys;
 use crate::outbox::model::{
     AcceptRequest, Accepted, Conflict, EventRecord, Ingested, OutboxError, PlanEntry, PlannedDelivery,
 };
 use crate::outbox::tally;
 use crate::outbox::view::{MAX_GROUP_EVENTS, event_ids};
+use crate::outbox::{codec, keys};
 use crate::planted::{Bug, planted};
 
 /// An event on its way in, with what is known of its order group.
@@ -47,6 +47,9 @@ impl Writer<'_> {
             ids = current.flat_map(|id| id.as_u64().to_be_bytes()).collect();
         }
         let id = self.last_event.next(now);
+        if id == self.last_event {
+            return Err(codec::corrupt(&keys::event(id), "no id is left behind it"));
+        }
         let (root, related) = if event.transaction_given || event.reverses.is_some() {
             self.resolve_root(event)?
         } else {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::Writer;
 use crate::domain::id::BulkId;
 use crate::outbox::bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, Stepped, Target};
-use crate::outbox::keys;
 use crate::outbox::model::{OrderRefused, OutboxError};
+use crate::outbox::{codec, keys};
 use crate::planted::{Bug, planted};
 
 impl Writer<'_> {
@@ -20,7 +20,9 @@ impl Writer<'_> {
             let known = mirror.bulks.keys().next_back().copied();
             known.into_iter().chain(self.bulks.keys().next_back().copied()).max()
         };
-        let id = BulkId::from_u64(micros.max(last.map_or(0, |id| id.as_u64() + 1)));
+        let next = last.map_or(Some(0), |id| id.as_u64().checked_add(1));
+        let next = next.ok_or_else(|| codec::corrupt(&keys::space(keys::BULKS), "no id is left for an order"))?;
+        let id = BulkId::from_u64(micros.max(next));
         self.set_bulk(id, record)?;
         Ok(id)
     }

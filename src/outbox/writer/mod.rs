@@ -269,15 +269,16 @@ impl<'a> Writer<'a> {
         if let Some(number) = known {
             return Ok(number);
         }
+        let key = keys::postback(postback);
         // A number once given stays given, also where the request that asked for it is rolled back.
         let number = {
             let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
-            let number = mirror.names.keys().next_back().map_or(1, |last| last + 1);
+            let last = mirror.names.keys().next_back().copied().unwrap_or_default();
+            let number = last.checked_add(1).ok_or_else(|| codec::corrupt(&key, "no number is left for it"))?;
             mirror.names.insert(number, postback.clone());
             mirror.numbers.insert(postback.clone(), number);
             number
         };
-        let key = keys::postback(postback);
         let value = codec::encode(&key, &number)?;
         self.overlay.insert(key, Some(value));
         Ok(number)
