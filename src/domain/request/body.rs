@@ -300,7 +300,7 @@ impl Node {
             }
             Self::Text { name, on_empty, template } => {
                 out.push('"');
-                let found = template.render(environment, Place::Json, out)?;
+                let found = template.render(environment, Place::JsonDocument, out)?;
                 out.push('"');
                 fate(name, *on_empty, &found)
             }

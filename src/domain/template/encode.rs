@@ -13,8 +13,10 @@ pub(crate) enum Place {
     Query,
     /// A key or value of a form.
     Form,
-    /// The inside of a JSON string.
+    /// The inside of a JSON string in a text that somebody wrote.
     Json,
+    /// The inside of a string of a JSON document, which stays one whatever stands in it.
+    JsonDocument,
     /// Text or an attribute of XML.
     Xml,
     /// The value of a header.
@@ -52,14 +54,14 @@ const RAW_PATH: &AsciiSet = &RAW_QUERY.add(b'?');
 ///
 /// `raw` leaves the place's own syntax to the value (`&` and `=` in a query, tags in XML), but never what would end
 /// a URL or a header: control characters, spaces and non-ASCII characters stay encoded in URLs, and a header
-/// takes no control character at all.
+/// takes no control character at all. In a JSON document it changes nothing.
 pub(crate) fn push(text: &str, place: Place, raw: bool, out: &mut String) -> Result<(), Unwritable> {
     match (place, raw) {
         (Place::Path | Place::Query, false) => out.extend(utf8_percent_encode(text, RESERVED)),
         (Place::Path, true) => push_raw_url(text, RAW_PATH, out),
         (Place::Form, false) => out.extend(url::form_urlencoded::byte_serialize(text.as_bytes())),
         (Place::Query | Place::Form, true) => push_raw_url(text, RAW_QUERY, out),
-        (Place::Json, false) => push_json(text, out),
+        (Place::Json, false) | (Place::JsonDocument, _) => push_json(text, out),
         (Place::Xml, false) => push_xml(text, out)?,
         (Place::Header, _) => push_header(text, out)?,
         (Place::Json | Place::Xml, true) | (Place::Plain, _) => out.push_str(text),

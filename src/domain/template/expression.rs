@@ -196,9 +196,7 @@ impl Expression {
         }
         encode::push(&value.text(), place, self.raw, out).map_err(|encode::Unwritable| match place {
             Place::Xml => RenderError::XmlValue { expression: self.text.clone() },
-            Place::Path | Place::Query | Place::Form | Place::Json | Place::Header | Place::Plain => {
-                RenderError::HeaderValue { expression: self.text.clone() }
-            }
+            _ => RenderError::HeaderValue { expression: self.text.clone() },
         })
     }
 }

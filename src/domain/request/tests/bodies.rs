@@ -44,6 +44,16 @@ fn json_keeps_the_types_of_its_values() {
 }
 
 #[test]
+fn a_text_of_a_document_stays_one_also_when_raw() {
+    let mut event = event();
+    event.sub_ids.insert("x".into(), "a\",\"payout\":\"9\n".into());
+    let source = post(BodySource::Json(json!({ "note": "x {sub_ids.x|raw}", "alone": "{sub_ids.x|raw}" })));
+    let request = render(&source, &event).unwrap();
+    let parsed: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!(parsed, json!({ "note": "x a\",\"payout\":\"9\n", "alone": "a\",\"payout\":\"9\n" }));
+}
+
+#[test]
 fn text_bodies_are_escaped_by_their_content_type() {
     let mut event = event();
     event.sub_ids.insert("x".into(), "a<b>&\"'\\ü".into());
