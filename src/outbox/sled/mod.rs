@@ -149,6 +149,16 @@ fn sync_creation(data: &Path) -> io::Result<()> {
     Ok(())
 }
 
+impl Drop for SledEngine {
+    /// sled flushes what it closes: behind a write that has failed it waits for that for ever, and with it whoever wants to
+    /// end. Such a store stays open until the process is over.
+    fn drop(&mut self) {
+        if self.check().is_err() {
+            std::mem::forget(self.db.clone());
+        }
+    }
+}
+
 impl Engine for SledEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         let value = self.db.get(key).map_err(|e| EngineError::Read(cause(e)))?;
