@@ -36,7 +36,8 @@ impl Asked {
             match name.as_str() {
                 "--list" => asked.list = true,
                 "--full" => asked.by_hand = true,
-                "--seed" | "--cuts" | "--events" | "--kills" | "--eio" | "--enospc" | "--points" => {
+                "--seed" | "--cuts" | "--events" | "--kills" | "--eio" | "--enospc" | "--points" | "--past"
+                | "--lanes" | "--lane" => {
                     let value = value.take().or_else(|| words.next()).unwrap_or_default();
                     let number = value.parse().map_err(|_| format!("{name} {value:?}: a number is needed"))?;
                     if name == "--seed" {

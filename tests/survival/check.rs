@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::daemon::command;
 use crate::load::Load;
+use crate::past::Past;
 use crate::tally::Tally;
 use crate::world::{PARTNERS, World, most_in_flight};
 
@@ -19,6 +20,8 @@ const STANDSTILL: Duration = Duration::from_secs(30);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// The pause between two rounds of orders; each of them needs time to be carried out.
 const BETWEEN_ORDERS: Duration = Duration::from_millis(400);
+/// Longest that a daemon may take to delete what is over: it looks for it at its start, and once a minute.
+const FORGOTTEN: Duration = Duration::from_secs(100);
 /// Problems of a kind that are told one by one.
 const NAMED: usize = 5;
 
@@ -72,6 +75,8 @@ fn compare(export: &[u8], load: &Load, tally: &mut Tally) -> HashMap<String, Row
         rows.insert(text("delivery_id"), Row { state: text("state"), reason: text("reason") });
     }
     let book = load.book();
+    let left = left_of_past(&book.past, &rows, tally);
+    tally.past(book.past.len(), left);
     for known in &book.acknowledged {
         if !events.contains(&known.event) {
             tally.false_acknowledgement(&format!("event {} of {}", known.event, known.affiliate()));
@@ -92,11 +97,28 @@ fn compare(export: &[u8], load: &Load, tally: &mut Tally) -> HashMap<String, Row
     rows
 }
 
+/// How many events of the past are there: whole, and as they were.
+fn left_of_past(past: &Past, rows: &HashMap<String, Row>, tally: &mut Tally) -> usize {
+    let mut left = 0;
+    for (event, deliveries) in past {
+        let found: Vec<&Row> = deliveries.iter().filter_map(|delivery| rows.get(delivery)).collect();
+        if !found.is_empty() && found.len() != deliveries.len() {
+            tally.fail(format!("{event} was deleted in part"));
+        }
+        if let Some(row) = found.iter().find(|row| row.state != "delivered") {
+            tally.fail(format!("{event} was delivered long ago, and is {}: {}", row.state, row.reason));
+        }
+        left += usize::from(!found.is_empty());
+    }
+    left
+}
+
 /// Has everything settled, and then compares what the store says with what the receivers saw.
 pub(crate) async fn settle(world: &World, load: &Load, address: &str, tally: &mut Tally) {
     if !settled(load, address, tally).await {
         return;
     }
+    forgotten(world, load, tally).await;
     let configuration = world.configuration();
     let columns = "delivery_id,event_id,transaction_id,type,status,affiliate,state,reason";
     let output = command(&configuration, &["export", "deliveries", "--format", "ndjson", "--columns", columns]).await;
@@ -208,6 +230,33 @@ fn arrived(world: &World, load: &Load, rows: &HashMap<String, Row>, tally: &mut 
         }
     }
     tally.doubled(extra, most_in_flight());
+}
+
+/// Waits until the past is deleted, and looks whether any of it was sent again.
+async fn forgotten(world: &World, load: &Load, tally: &mut Tally) {
+    let past = load.book().past.clone();
+    let configuration = world.configuration();
+    let since = Instant::now();
+    let mut left = past.len();
+    while left > 0 && since.elapsed() < FORGOTTEN {
+        let output =
+            command(&configuration, &["export", "deliveries", "--format", "ndjson", "--columns", "event_id"]).await;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let there: HashSet<String> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok()?["event_id"].as_str().map(str::to_owned))
+            .collect();
+        left = past.keys().filter(|event| there.contains(*event)).count();
+        tokio::time::sleep(BETWEEN_ORDERS).await;
+    }
+    if left > 0 {
+        tally.fail(format!("{left} events that are over since long are not deleted"));
+    }
+    for ledger in ["acme", "audit"].map(|partner| world.received(partner)) {
+        if let Some(again) = past.values().flatten().find(|delivery| ledger.key(delivery).is_some()) {
+            tally.fail(format!("{again} was delivered long ago, and was sent again"));
+        }
+    }
 }
 
 /// Looks for later events of a transaction that were sent, or taken, before earlier ones.

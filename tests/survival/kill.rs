@@ -7,6 +7,7 @@ use crate::asked::Asked;
 use crate::daemon::Daemon;
 use crate::dice::Dice;
 use crate::load::Load;
+use crate::past;
 use crate::siege::{self, Stage};
 use crate::tally::Tally;
 use crate::world::World;
@@ -23,6 +24,7 @@ pub(crate) async fn run(asked: &Asked) -> Tally {
     let outbox = Path::new("outbox");
     let mut world = World::new(outbox).await;
     let load = Load::new("kill", 0, Dice::of(asked.seed, "load", 0));
+    load.book().past = past::fill(&world.path("outbox"), asked.size("--past", 2_000, 50_000)).await;
     for kill in 0..kills {
         load.add((events / (kills + 1)).max(1));
         let lives = Dice::of(asked.seed, "kill", kill).moment(LONGEST_LIFE);

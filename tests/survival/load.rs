@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::dice::Dice;
+use crate::past::Past;
 use crate::world::{TOKEN, players_partners};
 
 /// Clients that hand events in at once.
@@ -91,6 +92,8 @@ pub(crate) struct Book {
     pub(crate) cancelling: BTreeSet<u64>,
     /// Deliveries whose cancelling was acknowledged.
     pub(crate) cancelled: Vec<String>,
+    /// What was delivered before the campaign began, and is to be deleted.
+    pub(crate) past: Past,
     /// Answers that contradict what was acknowledged before.
     pub(crate) contradictions: Vec<String>,
 }
@@ -107,6 +110,7 @@ impl Load {
             acknowledged: Vec::new(),
             cancelling: BTreeSet::new(),
             cancelled: Vec::new(),
+            past: Past::new(),
             contradictions: Vec::new(),
         };
         let client = postbackd::transport::api_client().unwrap().timeout(Duration::from_secs(20)).build().unwrap();

@@ -25,6 +25,7 @@ mod images;
 mod kill;
 mod load;
 mod partition;
+mod past;
 mod points;
 mod power;
 mod siege;

@@ -35,16 +35,24 @@ pub(crate) async fn run(asked: &Asked) -> Tally {
     let events = asked.size("--events", 200, 500);
     // How many of all points, evenly spread; all of them by hand.
     let most = asked.size("--points", 10, u64::MAX);
+    // Several processes may share the points of a large run: it waits more than it works.
+    let lanes = (asked.size("--lane", 0, 0), asked.size("--lanes", 1, 1).max(1));
     let mut tally = Tally::new("points", asked.seed);
     let mut world = World::new(Path::new("outbox")).await;
-    campaign(asked, (events, most), &world, &mut tally).await;
+    campaign(asked, (events, most), lanes, &world, &mut tally).await;
     if tally.is_bad() {
         tally.remark = format!("kept in {}", world.keep().display());
     }
     tally
 }
 
-async fn campaign(asked: &Asked, (events, most): (u64, u64), world: &World, tally: &mut Tally) {
+async fn campaign(
+    asked: &Asked,
+    (events, most): (u64, u64),
+    (lane, lanes): (u64, u64),
+    world: &World,
+    tally: &mut Tally,
+) {
     let new = Load::new("new", events, Dice::of(asked.seed, "load", 0));
     let old = Load::new("old", events, Dice::of(asked.seed, "load", 1));
     siege::end(world, &old, tally).await;
@@ -55,7 +63,7 @@ async fn campaign(asked: &Asked, (events, most): (u64, u64), world: &World, tall
     for beginning in &beginnings {
         let seen = beginning.count(tally).await;
         asked.say(&format!("points: {} calls: {}", seen.points.len(), seen.summary()));
-        for point in chosen(&seen, most) {
+        for point in chosen(&seen, most).into_iter().filter(|point| point.number % lanes == lane) {
             beginning.kill_at(point, &seen, tally).await;
             if tally.is_bad() {
                 tally.fail(format!("at {} number {}", point.call, point.number));

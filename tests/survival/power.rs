@@ -9,12 +9,15 @@ use crate::daemon::Daemon;
 use crate::dice::Dice;
 use crate::disk::{Cut, Disk, Fate, Image, Mount, Policy};
 use crate::load::Load;
+use crate::past;
 use crate::siege::{self, Stage};
 use crate::tally::Tally;
 use crate::world::World;
 
 /// Cuts that one store lives through.
 const CUTS_IN_A_LIFE: u64 = 25;
+/// Events of long ago that every other store begins with.
+const PAST: u64 = 10_000;
 /// The most operations between two cuts.
 const MOST_OPERATIONS: u64 = 4_000;
 /// How long a daemon without power may take to notice.
@@ -78,7 +81,21 @@ impl Life {
         let world = World::new(Path::new("disk/outbox")).await;
         let events_each = (events / (cuts + 1)).max(1);
         let load = Load::new(&format!("life{number}"), 0, Dice::of(seed, "load", number));
-        Self { number, seed, image: Image::empty(), world, load, events_each }
+        let mut life = Self { number, seed, image: Image::empty(), world, load, events_each };
+        // The others begin with their first start.
+        if number % 2 == 1 {
+            life.have_past().await;
+        }
+        life
+    }
+
+    /// Fills the store with what the daemon deletes from its first start on.
+    async fn have_past(&mut self) {
+        let disk = Disk::on(self.image.clone(), Fate::default());
+        let mount = Mount::new(&disk, &self.world.path("disk")).unwrap();
+        self.load.book().past = past::fill(&mount.path().join("outbox"), PAST).await;
+        drop(mount);
+        self.image = disk.survivor();
     }
 
     async fn live(&mut self, cuts: u64, lies: bool, tally: &mut Tally) {

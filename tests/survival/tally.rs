@@ -32,6 +32,8 @@ pub(crate) struct Tally {
     failures: Vec<String>,
     /// Why it was not run.
     pub(crate) not_run: Option<String>,
+    /// Looks at a store of whose past some was deleted, and some was not yet.
+    half_deleted: u64,
     /// What else is worth a word.
     pub(crate) remark: String,
 }
@@ -59,6 +61,11 @@ impl Tally {
     /// A daemon was killed while attempts were in flight, as a fault or to make way.
     pub(crate) fn interrupted(&mut self) {
         self.since_compared += 1;
+    }
+
+    /// So many events of the past are left.
+    pub(crate) fn past(&mut self, all: usize, left: usize) {
+        self.half_deleted += u64::from(left > 0 && left < all);
     }
 
     /// Something acknowledged is gone.
@@ -184,7 +191,11 @@ impl Tally {
             p50,
             max,
         );
-        if self.remark.is_empty() { line } else { format!("{line}  {}", self.remark) }
+        let half = match self.half_deleted {
+            0 => String::new(),
+            looks => format!("  {looks} looks in the midst of retention"),
+        };
+        if self.remark.is_empty() { line + &half } else { format!("{line}{half}  {}", self.remark) }
     }
 
     fn recovery(&self) -> (u128, u128) {
@@ -218,6 +229,7 @@ impl Tally {
             "false_acknowledgements": self.false_acknowledgements,
             "out_of_order": self.disordered,
             "unsettled": self.unsettled,
+            "half_deleted": self.half_deleted,
             "recovery_p50_ms": u64::try_from(p50).unwrap_or(u64::MAX),
             "recovery_max_ms": u64::try_from(max).unwrap_or(u64::MAX),
             "failures": self.failures,
