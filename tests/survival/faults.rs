@@ -20,6 +20,8 @@ use crate::world::World;
 const FAULTS_IN_A_LIFE: u64 = 25;
 /// The latest operation that is refused.
 const LATEST: u64 = 300;
+/// How often as many faults as asked for are tried: some come when the load is done.
+const TRIES: u64 = 3;
 /// Events for each fault.
 const EVENTS: u64 = 150;
 /// How long a daemon whose disk has failed may take to end.
@@ -58,25 +60,28 @@ pub(crate) async fn run(asked: &Asked) -> Tally {
     tally
 }
 
-/// Faults of our own disk, over stores that live through many.
+/// Faults of our own disk, over stores that live through many. Those that come too late to be met are made up for.
 async fn refusals(asked: &Asked, eio: u64, enospc: u64, tally: &mut Tally) {
-    let mut number = 0;
-    while number < eio + enospc && !tally.is_bad() {
+    let (mut number, mut left) = (0, Left { eio, enospc });
+    while left.any() && number < TRIES * (eio + enospc) && !tally.is_bad() {
         let mut world = World::new(Path::new("disk/outbox")).await;
         let load = Load::new(&format!("refused{number}"), 0, Dice::of(asked.seed, "load", number));
         let mut image = Image::empty();
-        let end = (number + FAULTS_IN_A_LIFE).min(eio + enospc);
-        while number < end && !tally.is_bad() {
+        let end = number + FAULTS_IN_A_LIFE;
+        while number < end && left.any() && !tally.is_bad() {
             let mut dice = Dice::of(asked.seed, "refusal", number);
             // Spread over the life, so that both kinds meet new stores and old ones.
-            let full = number % (eio + enospc).div_ceil(enospc.max(1)) == 1;
+            let full = left.enospc > 0 && (left.eio == 0 || number % (eio + enospc).div_ceil(enospc) == 1);
             let refusal = Refusal { syncs: !full && dice.percent(60), after: dice.by_magnitude(LATEST), full };
             let policy = Policy::ALL[dice.place(Policy::ALL.len())];
             let fate = Fate { cut: Some(Cut { after: u64::MAX, policy, dice }), lies: false, refusal: Some(refusal) };
             let disk = Disk::on(image.clone(), fate);
             let mount = Mount::new(&disk, &world.path("disk")).unwrap();
             load.add(EVENTS);
-            one(&world, &load, &[], tally, || disk.has_refused()).await;
+            if one(&world, &load, &[], tally, || disk.has_refused()).await {
+                let kind = if full { &mut left.enospc } else { &mut left.eio };
+                *kind = kind.saturating_sub(1);
+            }
             disk.cut_now();
             drop(mount);
             if tally.is_bad() {
@@ -96,6 +101,22 @@ async fn refusals(asked: &Asked, eio: u64, enospc: u64, tally: &mut Tally) {
             tally.remark = format!("refusal {number}, kept in {}", world.keep().display());
         }
     }
+    if left.any() && !tally.is_bad() {
+        tally.fail(format!("{} EIO and {} ENOSPC came too late to be met", left.eio, left.enospc));
+    }
+}
+
+/// Faults that are still to be met.
+#[derive(Debug)]
+struct Left {
+    eio: u64,
+    enospc: u64,
+}
+
+impl Left {
+    fn any(&self) -> bool {
+        self.eio + self.enospc > 0
+    }
 }
 
 async fn look(world: &World, load: &Load, image: &Image, tally: &mut Tally) {
@@ -104,8 +125,14 @@ async fn look(world: &World, load: &Load, image: &Image, tally: &mut Tally) {
     crate::check::copy(world, load, &mount.path().join("outbox"), tally).await;
 }
 
-/// Has a daemon meet a fault; `came` tells whether it did.
-pub(crate) async fn one(world: &World, load: &Load, before: &[String], tally: &mut Tally, came: impl Fn() -> bool) {
+/// Has a daemon meet a fault, and says whether it did; `came` tells.
+pub(crate) async fn one(
+    world: &World,
+    load: &Load,
+    before: &[String],
+    tally: &mut Tally,
+    came: impl Fn() -> bool,
+) -> bool {
     let daemon = Daemon::start(world, before);
     let over = async {
         daemon.over(PATIENCE).await;
@@ -128,7 +155,7 @@ pub(crate) async fn one(world: &World, load: &Load, before: &[String], tally: &m
         if let Stage::NotReady(not_ready) = stage {
             tally.unopenable(&not_ready.to_string());
         }
-        return;
+        return false;
     }
     tally.fault(sending);
     let shown = NotReady { code, log };
@@ -139,6 +166,7 @@ pub(crate) async fn one(world: &World, load: &Load, before: &[String], tally: &m
     } else if !["outbox", "os error"].iter().any(|word| shown.log.contains(word)) {
         tally.fail(format!("the disk failed, and the daemon does not say so: {shown}"));
     }
+    true
 }
 
 /// Syncs that fail on a real file system, below the daemon.
@@ -151,7 +179,11 @@ async fn by_tracer(asked: &Asked, faults: u64, tally: &mut Tally) {
     siege::end(&world, &load, tally).await;
     let file: PathBuf = world.path("outbox").join("sled/db");
     let files = [file.to_str().unwrap().to_owned()].into();
-    for number in 0..faults {
+    let mut met = 0;
+    for number in 0..TRIES * faults {
+        if met == faults {
+            break;
+        }
         let mut dice = Dice::of(asked.seed, "traced", number);
         let call = ["fdatasync", "pwrite64"][dice.place(2)].to_owned();
         let point = Point { call, number: dice.by_magnitude(40) };
@@ -160,11 +192,14 @@ async fn by_tracer(asked: &Asked, faults: u64, tally: &mut Tally) {
         let before = tracer::failing(&point, "EIO", &files, &trace);
         let _ = std::fs::remove_file(&trace);
         let came = || std::fs::read_to_string(&trace).is_ok_and(|trace| trace.contains("(INJECTED)"));
-        one(&world, &load, &before, tally, came).await;
+        met += u64::from(one(&world, &load, &before, tally, came).await);
         siege::look(&world, &load, &world.path("outbox"), tally).await;
         if tally.is_bad() {
             return;
         }
+    }
+    if met < faults {
+        tally.fail(format!("{} traced faults came too late to be met", faults - met));
     }
     siege::end(&world, &load, tally).await;
 }
