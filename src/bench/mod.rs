@@ -9,6 +9,7 @@ mod client;
 mod cycle;
 mod discard;
 mod disk;
+mod end_to_end;
 mod figure;
 pub mod onlookers;
 mod sample;
@@ -59,6 +60,8 @@ pub enum Subject {
     Accept,
     /// Full cycles through the port of the outbox: accept, begin, settle
     Cycle,
+    /// The whole way: handed in over HTTP, received, settled
+    WholeWay,
 }
 
 /// Why a figure could not be taken.
@@ -111,6 +114,7 @@ pub async fn run(options: &BenchOptions, subjects: &[Subject], say: &dyn Fn(&str
         figures.extend(match subject {
             Subject::Accept => accept::run(options, say).await?,
             Subject::Cycle => cycle::run(options, say).await?,
+            Subject::WholeWay => end_to_end::run(options, say).await?,
         });
     }
     Ok(figures)
