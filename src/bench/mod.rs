@@ -11,7 +11,9 @@ mod discard;
 mod disk;
 mod end_to_end;
 mod figure;
+mod latency;
 pub mod onlookers;
+mod open_loop;
 mod sample;
 mod server;
 mod stored;
@@ -62,6 +64,15 @@ pub enum Subject {
     Cycle,
     /// The whole way: handed in over HTTP, received, settled
     WholeWay,
+    /// From acceptance to the first byte at the receiver, at a steady rate
+    Latency,
+}
+
+/// What takes longer, and is measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Long {
+    /// Latency at every rate.
+    Latency,
 }
 
 /// Why a figure could not be taken.
@@ -115,9 +126,21 @@ pub async fn run(options: &BenchOptions, subjects: &[Subject], say: &dyn Fn(&str
             Subject::Accept => accept::run(options, say).await?,
             Subject::Cycle => cycle::run(options, say).await?,
             Subject::WholeWay => end_to_end::run(options, say).await?,
+            Subject::Latency => latency::run(options, false, say).await?,
         });
     }
     Ok(figures)
+}
+
+/// Takes the figures of something that takes longer.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_long(options: &BenchOptions, long: Long, say: &dyn Fn(&str)) -> Result<Vec<Figure>, BenchError> {
+    descriptors::raise();
+    match long {
+        Long::Latency => latency::run(options, true, say).await,
+    }
 }
 
 fn open(path: &Path, engine: EngineKind) -> Result<Outbox, BenchError> {

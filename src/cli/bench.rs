@@ -10,7 +10,7 @@ use super::exit::{Ended, Exit, Failure};
 use super::output::{Form, Rows};
 use crate::bench::churn::{self, Churn};
 use crate::bench::onlookers::{self, Flow, Looking};
-use crate::bench::{self, BenchError, BenchOptions, Figure, Subject, Target, Unit};
+use crate::bench::{self, BenchError, BenchOptions, Figure, Long, Subject, Target, Unit};
 use crate::domain::engine_kind::EngineKind;
 
 /// What to measure.
@@ -36,6 +36,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME", value_enum, value_delimiter = ',')]
     pub only: Vec<Subject>,
 
+    /// Instead, measure latency at 10, 100, 1,000 and 5,000 events a second
+    #[arg(long, group = "instead", conflicts_with = "only")]
+    pub latency: bool,
+
     /// Instead, fill a store with so many events, and measure whether those who look at it slow the flow down
     #[arg(long, value_name = "EVENTS", group = "instead", conflicts_with = "only", value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
     pub looking: Option<u32>,
@@ -57,6 +61,12 @@ pub struct BenchArgs {
 fn engine(name: &str) -> Result<EngineKind, String> {
     let known = EngineKind::ALL.into_iter().find(|kind| kind.name() == name);
     known.ok_or_else(|| format!("known are {}", EngineKind::ALL.map(EngineKind::name).join(", ")))
+}
+
+/// What is measured instead of the usual figures.
+fn long(args: &BenchArgs) -> Option<Long> {
+    let latency = args.latency.then_some(Long::Latency);
+    latency
 }
 
 /// Runs the benchmark.
@@ -83,7 +93,10 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Ended {
         return print_looking(context, &looking.map_err(|error| broken(&error))?);
     }
     let subjects = if args.only.is_empty() { Subject::value_variants() } else { &args.only };
-    let figures = bench::run(&options, subjects, &say).await;
+    let figures = match long(&args) {
+        Some(long) => bench::run_long(&options, long, &say).await,
+        None => bench::run(&options, subjects, &say).await,
+    };
     let figures = figures.map_err(|error| broken(&error))?;
     print_figures(context, &figures)
 }
