@@ -11,6 +11,7 @@ mod discard;
 mod disk;
 mod end_to_end;
 mod figure;
+mod isolation;
 mod latency;
 pub mod onlookers;
 mod open_loop;
@@ -66,6 +67,8 @@ pub enum Subject {
     WholeWay,
     /// From acceptance to the first byte at the receiver, at a steady rate
     Latency,
+    /// Healthy affiliates beside five that hang
+    Isolation,
 }
 
 /// What takes longer, and is measured by itself.
@@ -73,6 +76,8 @@ pub enum Subject {
 pub enum Long {
     /// Latency at every rate.
     Latency,
+    /// Isolation from affiliates with a hundred thousand deliveries due each.
+    Isolation,
 }
 
 /// Why a figure could not be taken.
@@ -127,6 +132,7 @@ pub async fn run(options: &BenchOptions, subjects: &[Subject], say: &dyn Fn(&str
             Subject::Cycle => cycle::run(options, say).await?,
             Subject::WholeWay => end_to_end::run(options, say).await?,
             Subject::Latency => latency::run(options, false, say).await?,
+            Subject::Isolation => isolation::run(options, isolation::QUICK_BACKLOG, say).await?,
         });
     }
     Ok(figures)
@@ -140,6 +146,7 @@ pub async fn run_long(options: &BenchOptions, long: Long, say: &dyn Fn(&str)) ->
     descriptors::raise();
     match long {
         Long::Latency => latency::run(options, true, say).await,
+        Long::Isolation => isolation::run(options, isolation::BACKLOG, say).await,
     }
 }
 

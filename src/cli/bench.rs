@@ -40,6 +40,10 @@ pub struct BenchArgs {
     #[arg(long, group = "instead", conflicts_with = "only")]
     pub latency: bool,
 
+    /// Instead, measure healthy affiliates beside five that hang with 100,000 deliveries due each
+    #[arg(long, group = "instead", conflicts_with = "only")]
+    pub isolation: bool,
+
     /// Instead, fill a store with so many events, and measure whether those who look at it slow the flow down
     #[arg(long, value_name = "EVENTS", group = "instead", conflicts_with = "only", value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
     pub looking: Option<u32>,
@@ -66,7 +70,7 @@ fn engine(name: &str) -> Result<EngineKind, String> {
 /// What is measured instead of the usual figures.
 fn long(args: &BenchArgs) -> Option<Long> {
     let latency = args.latency.then_some(Long::Latency);
-    latency
+    latency.or(args.isolation.then_some(Long::Isolation))
 }
 
 /// Runs the benchmark.
