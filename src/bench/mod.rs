@@ -4,6 +4,7 @@
 //! receiver. Ratios hold from run to run; seconds do not. Clients, daemon and receivers share the machine.
 
 mod accept;
+mod child;
 pub mod churn;
 mod client;
 mod cycle;
@@ -17,6 +18,7 @@ pub mod onlookers;
 mod open_loop;
 mod sample;
 mod server;
+mod stages;
 mod stored;
 
 use std::path::{Path, PathBuf};
@@ -69,6 +71,8 @@ pub enum Subject {
     Latency,
     /// Healthy affiliates beside five that hang
     Isolation,
+    /// Processor time of an event, by stage and thread
+    Stages,
 }
 
 /// What takes longer, and is measured by itself.
@@ -133,6 +137,7 @@ pub async fn run(options: &BenchOptions, subjects: &[Subject], say: &dyn Fn(&str
             Subject::WholeWay => end_to_end::run(options, say).await?,
             Subject::Latency => latency::run(options, false, say).await?,
             Subject::Isolation => isolation::run(options, isolation::QUICK_BACKLOG, say).await?,
+            Subject::Stages => stages::run(options, say).await?,
         });
     }
     Ok(figures)
