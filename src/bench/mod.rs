@@ -4,6 +4,7 @@
 //! receiver. Ratios hold from run to run; seconds do not. Clients, daemon and receivers share the machine.
 
 mod accept;
+mod backlog;
 mod child;
 pub mod churn;
 mod client;
@@ -78,6 +79,8 @@ pub enum Subject {
 /// What takes longer, and is measured by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Long {
+    /// A daemon with so many deliveries pending.
+    Backlog(usize),
     /// Latency at every rate.
     Latency,
     /// Isolation from affiliates with a hundred thousand deliveries due each.
@@ -150,6 +153,7 @@ pub async fn run(options: &BenchOptions, subjects: &[Subject], say: &dyn Fn(&str
 pub async fn run_long(options: &BenchOptions, long: Long, say: &dyn Fn(&str)) -> Result<Vec<Figure>, BenchError> {
     descriptors::raise();
     match long {
+        Long::Backlog(pending) => backlog::run(options, pending, say).await,
         Long::Latency => latency::run(options, true, say).await,
         Long::Isolation => isolation::run(options, isolation::BACKLOG, say).await,
     }

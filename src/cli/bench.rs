@@ -36,6 +36,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME", value_enum, value_delimiter = ',')]
     pub only: Vec<Subject>,
 
+    /// Instead, measure a daemon with so many deliveries pending: memory, disk, start, speed
+    #[arg(long, value_name = "N", group = "instead", conflicts_with = "only", value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    pub backlog: Option<u32>,
+
     /// Instead, measure latency at 10, 100, 1,000 and 5,000 events a second
     #[arg(long, group = "instead", conflicts_with = "only")]
     pub latency: bool,
@@ -69,8 +73,8 @@ fn engine(name: &str) -> Result<EngineKind, String> {
 
 /// What is measured instead of the usual figures.
 fn long(args: &BenchArgs) -> Option<Long> {
-    let latency = args.latency.then_some(Long::Latency);
-    latency.or(args.isolation.then_some(Long::Isolation))
+    let backlog = args.backlog.map(|pending| Long::Backlog(pending as usize));
+    backlog.or(args.latency.then_some(Long::Latency)).or(args.isolation.then_some(Long::Isolation))
 }
 
 /// Runs the benchmark.
