@@ -217,6 +217,14 @@ fn print_churn(context: &Context, churn: &Churn) -> Ended {
         ]);
     }
     output.table(rows)?;
+    let samples = &churn.samples;
+    for (what, bytes) in [
+        ("on disk", samples.iter().map(|sample| sample.disk_bytes).collect::<Vec<_>>()),
+        ("of records", samples.iter().map(|sample| sample.record_bytes).collect()),
+        ("memory", samples.iter().map(|sample| sample.resident_bytes).collect()),
+    ] {
+        output.text(&format!("{what:>10}  {}", plot(&bytes)))?;
+    }
     output.text(&format!(
         "\n{:.0} came and went a second; in the second half the store's largest size was {:.3} of its smallest",
         churn.per_second, churn.growth
@@ -224,9 +232,28 @@ fn print_churn(context: &Context, churn: &Churn) -> Ended {
     Ok(Exit::Ok)
 }
 
+/// Sizes over time, as bars that begin at nothing: what stays the same is a flat line.
+fn plot(sizes: &[u64]) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let most = sizes.iter().copied().max().unwrap_or_default().max(1);
+    let bar = |size: &u64| {
+        let height = size.saturating_mul(BARS.len() as u64 - 1).div_ceil(most);
+        usize::try_from(height).ok().and_then(|height| BARS.get(height)).copied().unwrap_or('█')
+    };
+    sizes.iter().map(bar).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plot_begins_at_nothing_and_ends_at_the_most() {
+        assert_eq!(plot(&[0, 1, 50, 100, 100]), "▁▂▅██");
+        assert_eq!(plot(&[7, 7, 7]), "███");
+        assert_eq!(plot(&[0, 0]), "▁▁");
+        assert_eq!(plot(&[]), "");
+    }
 
     #[test]
     fn a_target_is_shown_in_what_it_is_meant_for() {
