@@ -135,8 +135,21 @@ impl Daemon {
     /// # Errors
     /// As [`Daemon::start`].
     pub async fn start_on(settings: Settings, path: Option<PathBuf>, inherited: Inherited) -> Result<Self, AppError> {
-        let clock: SharedClock = Arc::new(SystemClock);
         let engine = open_patiently(&settings, inherited.socket.is_some()).await?;
+        Self::start_over(engine, settings, path, inherited).await
+    }
+
+    /// As [`Daemon::start_on`], over an engine that is open already, whatever the configuration says of it.
+    ///
+    /// # Errors
+    /// When the store is damaged, the wire cannot be set up or a listener bound.
+    pub async fn start_over(
+        engine: Arc<dyn Engine>,
+        settings: Settings,
+        path: Option<PathBuf>,
+        inherited: Inherited,
+    ) -> Result<Self, AppError> {
+        let clock: SharedClock = Arc::new(SystemClock);
         let keep_free = Some((settings.outbox.path.clone(), settings.outbox.keep_free));
         let metrics = Arc::new(Metrics::default());
         let traces = Traces::start(&settings.telemetry)?;

@@ -1,12 +1,11 @@
 //! Is the space of what retention deletes used again? Events come and go for long, while the same number is kept.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{BenchError, stored};
+use super::{BenchError, BenchOptions, stored};
 use crate::domain::id::EventId;
 use crate::domain::retention::{Exported, Pressure, RetentionPolicy, SizeLimits};
 use crate::ops::clock::monotonic;
@@ -58,8 +57,8 @@ pub struct Churn {
 ///
 /// # Errors
 /// When the store fails.
-pub async fn run(directory: &Path, events: usize, live: usize, say: &dyn Fn(&str)) -> Result<Churn, BenchError> {
-    let outbox = super::open(&directory.join("churn"))?;
+pub async fn run(options: &BenchOptions, events: usize, live: usize, say: &dyn Fn(&str)) -> Result<Churn, BenchError> {
+    let outbox = super::open(&options.directory.join("churn"), options.engine)?;
     let mut kept: VecDeque<EventId> = VecDeque::new();
     let mut samples: Vec<Sample> = Vec::new();
     let started = monotonic();

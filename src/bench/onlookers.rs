@@ -11,15 +11,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::sample::request;
+use super::server::{self, Setup};
 use super::stored::{self, accepted};
-use super::{BenchError, request};
+use super::{BenchError, BenchOptions, failed};
 use crate::app::Daemon;
 use crate::config;
 use crate::domain::event::Event;
 use crate::domain::id::DeliveryId;
 use crate::ops::clock::{Clock as _, SystemClock, monotonic};
 use crate::outbox::Outbox;
-use crate::receiver::{Receiver, ReceiverOptions, Script};
 
 /// One of so many stored deliveries is a dead letter.
 const A_DEAD_LETTER: usize = 50;
@@ -66,17 +67,19 @@ pub struct Looking {
 ///
 /// # Errors
 /// When the daemon, the receiver, the disk or a command fails.
-pub async fn run(directory: &Path, events: usize, rate: usize, say: &dyn Fn(&str)) -> Result<Looking, BenchError> {
-    let key = "eid".parse().map_err(failed)?;
-    let script = Script::parse("200").map_err(failed)?;
-    let receiver = ReceiverOptions { script, key, ..ReceiverOptions::default() };
-    let receiver = Receiver::start(receiver).await.map_err(failed)?;
-    super::isolation::write_configuration(directory, &receiver).map_err(failed)?;
+pub async fn run(
+    options: &BenchOptions,
+    events: usize,
+    rate: usize,
+    say: &dyn Fn(&str),
+) -> Result<Looking, BenchError> {
+    let (directory, engine) = (options.directory.as_path(), options.engine);
+    let receiver = server::receiver().await?;
+    let path = Setup { socket: true, ..Setup::of(engine) }.write(directory, &receiver)?;
     say("filling the store");
-    let outbox = super::open(&directory.join("outbox"))?;
+    let outbox = super::open(&directory.join("outbox"), engine)?;
     stored::fill(&outbox, 0..events, Some(A_DEAD_LETTER)).await?;
     outbox.close().await;
-    let path = directory.join("postbackd.toml");
     let settings = config::load(&path).map_err(failed)?.settings;
     let daemon = Daemon::start(settings, Some(path.clone())).await.map_err(failed)?;
     write_report(&directory.join(REPORT), events).map_err(failed)?;
@@ -100,10 +103,6 @@ pub async fn run(directory: &Path, events: usize, rate: usize, say: &dyn Fn(&str
     let ratio = sum(|turn| turn.1.per_second) / sum(|turn| turn.0.per_second);
     let commands = times.into_iter().map(|(command, times)| (command, summary(times))).collect();
     Ok(Looking { stored: events, offered: rate, turns, ratio, commands })
-}
-
-fn failed(error: impl std::fmt::Display) -> BenchError {
-    BenchError::Event(error.to_string())
 }
 
 /// A report of what was stored of one affiliate, as it would make it; one in a hundred is missing.

@@ -1,6 +1,7 @@
 //! Fills a store as a busy daemon would, without sending anything.
 
-use super::{BenchError, attempt, request};
+use super::sample::{attempt, request};
+use super::{BenchError, failed};
 use crate::domain::delivery::{Conclusion, DeadReason, DeliveredHow};
 use crate::domain::id::DeliveryId;
 use crate::ops::clock::{Clock as _, SystemClock};
@@ -35,7 +36,7 @@ pub(super) async fn fill(
             settled.spawn(async move { outbox.settle(settlement).await });
         }
         while let Some(done) = settled.join_next().await {
-            done.map_err(|error| BenchError::Event(error.to_string()))??;
+            done.map_err(failed)??;
         }
         // Nobody dispatches here: what arrives is not waited for.
         drop(outbox.arrivals().take());
@@ -53,7 +54,7 @@ pub(super) fn accepted(answers: Vec<Result<Ingested, OutboxError>>) -> Result<Ve
     for answer in answers {
         match answer? {
             Ingested::Accepted(accepted) => ids.extend(accepted.deliveries),
-            other => return Err(BenchError::Event(format!("it was not accepted: {other:?}"))),
+            other => return Err(failed(format!("it was not accepted: {other:?}"))),
         }
     }
     Ok(ids)

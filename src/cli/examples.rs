@@ -68,6 +68,10 @@ const EXAMPLES: [(&str, &[&str]); 25] = [
         "bench",
         &[
             "postbackd bench --directory /var/lib/postbackd",
+            "postbackd bench --only accept,cycle --turns 5 --json",
+            "postbackd bench --backlog 2000000",
+            "postbackd bench --latency",
+            "postbackd bench --isolation",
             "postbackd bench --looking 1000000 --rate 2000",
             "postbackd bench --churn 1000000 --live 100000 --json",
         ],

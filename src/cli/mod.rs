@@ -271,6 +271,8 @@ mod tests {
             "postbackd openapi",
             "postbackd doctor --verify --outbox /backup --json",
             "postbackd log debug --for 10m",
+            "postbackd bench --only accept,whole-way --turns 5 --engine sled",
+            "postbackd bench --backlog 2000000 --directory /var/lib/postbackd --json",
         ] {
             Cli::try_parse_from(typed.split(' ')).unwrap_or_else(|error| panic!("{typed}: {error}"));
         }
@@ -301,6 +303,9 @@ mod tests {
             "postbackd export attempts --by changed",
             "postbackd doctor --outbox /backup",
             "postbackd log --for 10m",
+            "postbackd bench --backlog 2000000 --isolation",
+            "postbackd bench --latency --only accept",
+            "postbackd bench --engine mongodb",
         ] {
             assert!(Cli::try_parse_from(typed.split(' ')).is_err(), "{typed}");
         }

@@ -15,6 +15,7 @@ mod harness;
 
 mod affiliates;
 mod backup;
+mod bench;
 mod canaries;
 mod commands;
 mod configuration;

@@ -1,0 +1,169 @@
+//! A daemon with a large backlog: its memory, its place on disk, how long it takes to start, and whether it still works
+//! as fast as over an empty store.
+
+use std::path::Path;
+
+use super::child::Child;
+use super::client::Load;
+use super::figure::{Figure, Series, Target, Unit, number};
+use super::sample::{self, AFFILIATES};
+use super::server::{self, Setup};
+use super::{BenchError, BenchOptions, cycle, failed, stored};
+use crate::ops::clock::{Clock as _, SystemClock, monotonic};
+use crate::outbox::{Outbox, Pause};
+use crate::receiver::Receiver;
+
+/// Affiliates whose deliveries are pending, since they are paused; the others take part in the work.
+const PENDING: usize = AFFILIATES / 2;
+/// Events handed over at a time, and callers that do so.
+const BATCH: usize = 500;
+const FILLERS: usize = 8;
+/// The backlog up to which the targets are meant.
+const MEANT: usize = 2_000_000;
+/// What a daemon with it may hold in memory.
+const MOST_MEMORY: f64 = 1_073_741_824.0;
+/// Seconds within which it is to be there again after it was killed.
+const MOST_SECONDS: f64 = 20.0;
+/// How fast it is to be, beside an empty store.
+const LEAST_SPEED: f64 = 0.8;
+/// How often it is told how far the filling is.
+const TOLD: usize = 500_000;
+
+/// Takes the figures of a backlog of so many deliveries.
+///
+/// # Errors
+/// When a daemon, the receiver, a client or the disk fails.
+pub(super) async fn run(options: &BenchOptions, pending: usize, say: &dyn Fn(&str)) -> Result<Vec<Figure>, BenchError> {
+    let receiver = server::receiver().await?;
+    let setup = Setup::of(options.engine);
+    let (empty, full) = (options.directory.join("empty"), options.directory.join("full"));
+    let configs = [setup.write(&empty, &receiver)?, setup.write(&full, &receiver)?];
+    let mut figures = fill_up(options, &full.join("outbox"), pending, say).await?;
+    say("starting daemons over both, and letting both work");
+    let [empty_config, full_config] = &configs;
+    let (idle, loaded) = (Child::start(empty_config).await?, Child::start(full_config).await?);
+    let meant = |target: Target| Some(target).filter(|_| pending <= MEANT);
+    let fast = meant(Target::AtLeast(LEAST_SPEED));
+    let told = |what: &str| format!("{pending} pending: {what}");
+    let size = |what: &str, bytes: f64, target| Series::once(told(what), Unit::Bytes, bytes).figure(target);
+    let seconds = |what: &str, child: &Child| Series::once(told(what), Unit::Seconds, child.ready_after.as_secs_f64());
+    // The engine has all of the filling to look through, as where it was killed in the middle of it.
+    let soon = meant(Target::AtMost(MOST_SECONDS));
+    figures.push(seconds("ready at the first start behind the filling", &loaded).figure(soon));
+    figures.push(size("memory once ready", loaded.resident_bytes()?, None));
+    figures.push(whole_way(options, pending, &receiver, [&idle, &loaded]).await?.figure(fast));
+    figures.push(size("memory after that work", loaded.resident_bytes()?, meant(Target::AtMost(MOST_MEMORY))));
+    say("killing the daemon, and starting it again");
+    loaded.kill()?;
+    let again = Child::start(full_config).await?;
+    figures.push(seconds("ready after kill -9", &again).figure(soon));
+    figures.push(size("memory after kill -9", again.resident_bytes()?, meant(Target::AtMost(MOST_MEMORY))));
+    again.stop().await?;
+    idle.stop().await?;
+    receiver.stop().await;
+    say("full cycles through the port, over both");
+    figures.push(cycles(options, pending, &empty, &full).await?.figure(fast));
+    Ok(figures)
+}
+
+/// A figure of the full store and of the empty one.
+struct Both {
+    empty: Series,
+    full: Series,
+}
+
+impl Both {
+    fn new(what: &str, pending: usize) -> Self {
+        let series = |store: &str| Series::new(format!("{store}: {what}"), Unit::PerSecond);
+        Self { empty: series("empty store"), full: series(&format!("{pending} pending")) }
+    }
+
+    fn figure(&self, target: Option<Target>) -> Figure {
+        self.full.beside(&self.empty, target)
+    }
+}
+
+async fn whole_way(
+    options: &BenchOptions,
+    pending: usize,
+    receiver: &Receiver,
+    [empty, full]: [&Child; 2],
+) -> Result<Both, BenchError> {
+    let mut both = Both::new("the whole way, batches of 100", pending);
+    let affiliates = AFFILIATES - PENDING;
+    let load =
+        Load { clients: 16, batch: 100, events: options.events, first: pending, first_affiliate: PENDING, affiliates };
+    for turn in 0..options.turns {
+        let load = Load { first: pending + turn * load.count(), ..load };
+        both.empty.push(empty.whole_way(receiver, load).await?.per_second());
+        both.full.push(full.whole_way(receiver, load).await?.per_second());
+    }
+    Ok(both)
+}
+
+async fn cycles(options: &BenchOptions, pending: usize, empty: &Path, full: &Path) -> Result<Both, BenchError> {
+    let mut both = Both::new("full cycles through the port", pending);
+    let empty = super::open(&empty.join("outbox"), options.engine)?;
+    let full = super::open(&full.join("outbox"), options.engine)?;
+    for turn in 0..options.turns {
+        // Far behind the numbers of everything else.
+        let first = 1_000_000_000 + turn * options.events;
+        both.empty.push(cycle::through_port(&empty, options.events, first).await?.per_second());
+        both.full.push(cycle::through_port(&full, options.events, first).await?.per_second());
+    }
+    empty.close().await;
+    full.close().await;
+    Ok(both)
+}
+
+/// Fills a store with events of paused postbacks.
+async fn fill_up(
+    options: &BenchOptions,
+    path: &Path,
+    pending: usize,
+    say: &dyn Fn(&str),
+) -> Result<Vec<Figure>, BenchError> {
+    let outbox = super::open(path, options.engine)?;
+    for affiliate in 0..PENDING {
+        let pause = Pause { at: SystemClock.now(), by: "bench".into(), reason: "a backlog".into() };
+        outbox.pause(sample::postback(&sample::affiliate(affiliate))?, Some(pause)).await?;
+    }
+    let started = monotonic();
+    for first in (0..pending).step_by(TOLD) {
+        say(&format!("filling the store: {first} of {pending}"));
+        fill(&outbox, first, pending.min(first + TOLD)).await?;
+    }
+    let rate = number(pending) / monotonic().duration_since(started).as_secs_f64();
+    let disk = outbox.reader().disk_bytes()?;
+    outbox.close().await;
+    #[allow(clippy::cast_precision_loss, reason = "sizes of a benchmark stay far below 2^52")]
+    let each = disk as f64 / number(pending);
+    Ok(vec![
+        Series::once(format!("{pending} pending: accepted through the port until then"), Unit::PerSecond, rate)
+            .figure(None),
+        Series::once(format!("{pending} pending: on disk, each"), Unit::Bytes, each).figure(None),
+    ])
+}
+
+async fn fill(outbox: &Outbox, first: usize, end: usize) -> Result<(), BenchError> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for filler in 0..FILLERS {
+        let outbox = outbox.clone();
+        tasks.spawn(async move {
+            for first in (first..end).step_by(BATCH).skip(filler).step_by(FILLERS) {
+                let numbers = first..end.min(first + BATCH);
+                let requests =
+                    numbers.map(|number| sample::request_of(&sample::transaction(number), number, number % PENDING));
+                let requests = requests.collect::<Result<Vec<_>, _>>()?;
+                stored::accepted(outbox.accept(requests).await?)?;
+                // Nobody dispatches here: what arrives is not waited for.
+                drop(outbox.arrivals().take());
+            }
+            Ok::<_, BenchError>(())
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.map_err(failed)??;
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! From acceptance to the first byte at the receiver, at steady rates, beside a bare request's round trip.
+
+use super::end_to_end::Bare;
+use super::figure::{Figure, Measured, Series, Target, Unit};
+use super::open_loop::OpenLoop;
+use super::sample::AFFILIATES;
+use super::server::{Served, Setup};
+use super::{BenchError, BenchOptions, failed};
+
+/// Events a second, and for how many seconds in each turn.
+const RATES: [(u32, usize); 4] = [(10, 10), (100, 5), (1_000, 4), (5_000, 2)];
+/// The rate with a target, which alone is measured where nothing else is asked for.
+const USUAL: u32 = 1_000;
+/// Round trips by which a bare request is timed, on each side of a measurement.
+const ROUND_TRIPS: usize = 500;
+/// What is told of a distribution, per mille, with the ratio to a bare round trip that is aimed at.
+const QUANTILES: [(usize, &str, Option<f64>); 3] =
+    [(500, "p50", Some(6.0)), (990, "p99", Some(20.0)), (999, "p99.9", None)];
+
+/// Takes the figures of latency: at every rate, or at the usual one.
+///
+/// # Errors
+/// When the daemon, the receiver or a client fails.
+pub(super) async fn run(options: &BenchOptions, all: bool, say: &dyn Fn(&str)) -> Result<Vec<Figure>, BenchError> {
+    let served = Served::start(&options.directory.join("latency"), Setup::of(options.engine), None).await?;
+    let bare = Bare::new(&served.receiver)?;
+    let mut figures = Vec::new();
+    for (rate, seconds) in RATES.into_iter().filter(|(rate, _)| all || *rate == USUAL) {
+        say(&format!("latency at {rate} events a second"));
+        let events = usize::try_from(rate).map_err(failed)? * seconds;
+        figures.extend(at(options, rate, events, &served, &bare).await?);
+    }
+    served.stop().await;
+    Ok(figures)
+}
+
+async fn at(
+    options: &BenchOptions,
+    rate: u32,
+    events: usize,
+    served: &Served,
+    bare: &Bare,
+) -> Result<Vec<Figure>, BenchError> {
+    let mut trip = Series::new("bare reqwest round trip, p50", Unit::Micros);
+    let mut quantiles = QUANTILES.map(|(per_mille, name, target)| {
+        let name = format!("accept → first byte, {rate}/s, {name} of {}", events * options.turns);
+        (Series::new(name, Unit::Micros), per_mille, target.filter(|_| rate == USUAL))
+    });
+    let mut all = Measured::default();
+    for _ in 0..options.turns {
+        let mut trips = bare.round_trips(ROUND_TRIPS).await?;
+        let mut measured = OpenLoop { rate, events, affiliates: AFFILIATES }.run(served).await?;
+        trips.times.extend(bare.round_trips(ROUND_TRIPS).await?.times);
+        trip.push(trips.within(500));
+        for (series, per_mille, _) in &mut quantiles {
+            series.push(measured.within(*per_mille));
+        }
+        all.times.append(&mut measured.times);
+    }
+    Ok(quantiles.iter().map(|(series, _, target)| series.beside(&trip, target.map(Target::AtMost))).collect())
+}

@@ -1,0 +1,131 @@
+//! Events at a steady rate, whether the last ones were answered or not, and how long each takes to its receiver.
+//!
+//! The clock of an event starts when it should be handed in: where clients or the daemon fall behind, that counts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Mutex, broadcast, mpsc};
+use tokio::task::JoinSet;
+
+use super::client::Client;
+use super::figure::Measured;
+use super::server::{PATIENCE, Served};
+use super::{BenchError, failed, sample};
+use crate::ops::clock::monotonic;
+use crate::receiver::Seen;
+
+/// Connections that events are handed in over.
+const CLIENTS: usize = 64;
+/// How long everything has to be ready before the first event is due.
+const LEAD: Duration = Duration::from_millis(20);
+
+/// Events at a steady rate.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OpenLoop {
+    /// Events a second.
+    pub(super) rate: u32,
+    /// Events in all.
+    pub(super) events: usize,
+    /// The affiliates that they are spread over.
+    pub(super) affiliates: usize,
+}
+
+impl OpenLoop {
+    /// Hands the events in; the times are those from when each was due to its first byte at the receiver.
+    pub(super) async fn run(self, served: &Served) -> Result<Measured, BenchError> {
+        let first = served.numbers(self.events);
+        let mut clients = Vec::with_capacity(CLIENTS);
+        for _ in 0..CLIENTS.min(self.events) {
+            clients.push(Client::connect(served.address).await?);
+        }
+        served.receiver.start_over();
+        let began = monotonic();
+        let ledger_began = began.checked_sub(served.receiver.ledger().elapsed).unwrap_or(began);
+        let watching = tokio::spawn(watch(served.receiver.subscribe(), self.events));
+        let (due, queue) = mpsc::unbounded_channel();
+        let starts = began + LEAD;
+        // A thread of its own: timers of the runtime are no finer than a millisecond.
+        let pacing = std::thread::spawn(move || self.pace(first, starts, &due));
+        let queue = Arc::new(Mutex::new(queue));
+        let mut tasks = JoinSet::new();
+        for client in clients {
+            tasks.spawn(hand_in(client, Arc::clone(&queue), self.affiliates));
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.map_err(failed)??;
+        }
+        pacing.join().map_err(|_| failed("handing events in panicked"))?;
+        let seen = tokio::time::timeout(PATIENCE, watching).await;
+        let seen = seen.map_err(|_| failed("not everything was received"))?.map_err(failed)??;
+        let mut times = Vec::with_capacity(self.events);
+        for number in 0..self.events {
+            let at = seen.get(&sample::transaction(first + number));
+            let at = at.ok_or_else(|| failed(format!("event {number} was not received")))?;
+            times.push((ledger_began + *at).saturating_duration_since(starts + self.offset(number)));
+        }
+        Ok(Measured { count: self.events, took: monotonic().duration_since(starts), times })
+    }
+
+    /// When an event is due.
+    fn offset(self, number: usize) -> Duration {
+        Duration::from_secs(number as u64) / self.rate
+    }
+
+    fn pace(self, first: usize, starts: Instant, due: &mpsc::UnboundedSender<usize>) {
+        for number in 0..self.events {
+            let at = starts + self.offset(number);
+            let wait = at.saturating_duration_since(monotonic());
+            if !wait.is_zero() {
+                std::thread::sleep(wait);
+            }
+            // Nobody takes it where handing in has failed, which is told there.
+            let _ = due.send(first + number);
+        }
+    }
+}
+
+async fn hand_in(
+    mut client: Client,
+    queue: Arc<Mutex<mpsc::UnboundedReceiver<usize>>>,
+    affiliates: usize,
+) -> Result<(), BenchError> {
+    loop {
+        let next = queue.lock().await.recv().await;
+        let Some(number) = next else { return Ok(()) };
+        client.hand_in(&[sample::json(&sample::transaction(number), number, number % affiliates)]).await?;
+    }
+}
+
+/// When each transaction was first seen, since the ledger's start.
+async fn watch(
+    mut requests: broadcast::Receiver<Seen>,
+    events: usize,
+) -> Result<HashMap<String, Duration>, BenchError> {
+    let mut seen = HashMap::with_capacity(events);
+    while seen.len() < events {
+        match requests.recv().await {
+            Ok(Seen { key: Some(key), offset, path_and_query, .. }) if path_and_query.starts_with("/fine") => {
+                seen.entry(key).or_insert(offset);
+            }
+            Ok(_) => {}
+            Err(RecvError::Lagged(missed)) => return Err(failed(format!("{missed} requests were not watched"))),
+            Err(RecvError::Closed) => return Err(failed("the receiver has stopped")),
+        }
+    }
+    Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_due_at_a_steady_rate_from_the_first_one_on() {
+        let load = OpenLoop { rate: 5_000, events: 10, affiliates: 1 };
+        let offsets = [0, 1, 5_000].map(|number| load.offset(number));
+        assert_eq!(offsets, [Duration::ZERO, Duration::from_micros(200), Duration::from_secs(1)]);
+    }
+}
