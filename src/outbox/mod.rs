@@ -14,6 +14,7 @@ mod codec;
 mod commit;
 mod engine;
 mod engines;
+mod fjall;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod handle;
@@ -40,6 +41,7 @@ pub use bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, MAX_REFUSALS, Refus
 pub use commit::{CommitObserver, Window};
 pub use engine::{Batch, Engine, EngineError, Pair, Pairs};
 pub use engines::{engine_of, open_engine, store_name};
+pub use fjall::FjallEngine;
 pub use handle::{Options, Outbox, Room, free_bytes};
 pub use lease::{Begun, Lease};
 pub use lookup::{Found, From as LookFrom};
