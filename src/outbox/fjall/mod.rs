@@ -9,6 +9,7 @@
 //! - It takes its manifests as they are, and begins anew where one is missing: [`manifest`] checks them.
 //! - Its reads see a batch while it is being applied. Reads here are of a snapshot from before or after it.
 
+mod gaps;
 mod journal;
 mod manifest;
 mod scan;
@@ -21,9 +22,11 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+use std::time::Duration;
 
 use ::fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot};
 
+use self::gaps::Gaps;
 use self::scan::{Direction, Walk};
 use self::synced::Synced;
 use super::engine::{Batch, Engine, EngineError, Pairs};
@@ -46,6 +49,8 @@ const JOURNALS_BYTES: u64 = 128 << 20;
 const OPEN_FILES: usize = 48;
 /// One of them only writes out what has gathered; with a single thread that waits behind merges, and memory grows meanwhile.
 const THREADS: usize = 2;
+/// Some thousand tombstones; a step that passes none takes less than a tenth of it from memory.
+const SLOW_STEP: Duration = Duration::from_millis(1);
 
 /// A fjall store in a directory of its own.
 pub struct FjallEngine {
@@ -57,8 +62,11 @@ pub struct FjallEngine {
     number: RwLock<u64>,
     /// The same, for whoever makes batches durable and must not wait for the next one.
     applied: AtomicU64,
-    /// How the store stands before the batch that is being applied.
-    before: Mutex<Option<Snapshot>>,
+    /// How the store stands before the batch that is being applied, and the number of the last one in it.
+    before: Mutex<Option<(Snapshot, u64)>>,
+    gaps: Mutex<Gaps>,
+    /// A walk whose first step takes so long has passed too much of what is deleted.
+    slow_step: Duration,
     /// Held for as long as the store is open, whatever is moved meanwhile.
     _place: Place,
 }
@@ -119,16 +127,18 @@ impl FjallEngine {
             number: RwLock::new(number),
             applied: AtomicU64::new(number),
             before: Mutex::default(),
+            gaps: Mutex::default(),
+            slow_step: SLOW_STEP,
             _place: place,
         })
     }
 
-    /// The store as it stands between two batches.
-    fn snapshot(&self) -> Snapshot {
+    /// The store as it stands between two batches, and the number of the first of them.
+    fn snapshot(&self) -> (Snapshot, u64) {
         loop {
             match self.number.try_read() {
-                Ok(_between) => return self.db.snapshot(),
-                Err(TryLockError::Poisoned(_between)) => return self.db.snapshot(),
+                Ok(number) => return (self.db.snapshot(), *number),
+                Err(TryLockError::Poisoned(number)) => return (self.db.snapshot(), **number.get_ref()),
                 Err(TryLockError::WouldBlock) => {}
             }
             if let Some(before) = &*self.before() {
@@ -138,18 +148,22 @@ impl FjallEngine {
         }
     }
 
-    fn before(&self) -> MutexGuard<'_, Option<Snapshot>> {
+    fn before(&self) -> MutexGuard<'_, Option<(Snapshot, u64)>> {
         self.before.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn commit(&self, batch: Batch, number: u64) -> Result<(), ::fjall::Error> {
+    fn gaps(&self) -> MutexGuard<'_, Gaps> {
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn commit(&self, batch: &Batch, number: u64) -> Result<(), ::fjall::Error> {
         let mut writes = ::fjall::OwnedWriteBatch::with_capacity(self.db.clone(), batch.writes.len() + 1)
             .durability(Some(PersistMode::Buffer));
         writes.insert(&self.keyspace, NUMBER_KEY, number.to_be_bytes());
-        for (key, value) in batch.writes {
+        for (key, value) in &batch.writes {
             match value {
-                Some(value) => writes.insert(&self.keyspace, key, value),
-                None => writes.remove(&self.keyspace, key),
+                Some(value) => writes.insert(&self.keyspace, key.as_slice(), value.as_slice()),
+                None => writes.remove(&self.keyspace, key.as_slice()),
             }
         }
         writes.commit()
@@ -234,7 +248,7 @@ fn cause(error: ::fjall::Error) -> Cause {
 
 impl Engine for FjallEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        let value = self.snapshot().get(&self.keyspace, key).map_err(|e| EngineError::Read(cause(e)))?;
+        let value = self.snapshot().0.get(&self.keyspace, key).map_err(|e| EngineError::Read(cause(e)))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
@@ -248,15 +262,18 @@ impl Engine for FjallEngine {
 
     fn apply(&self, batch: Batch) -> Result<(), EngineError> {
         let mut number = self.number.write().unwrap_or_else(PoisonError::into_inner);
-        *self.before() = Some(self.db.snapshot());
+        *self.before() = Some((self.db.snapshot(), *number));
         let next = *number + 1;
-        let applied = self.commit(batch, next);
+        let applied = self.commit(&batch, next);
         // Also behind a failure: what came of it is unknown, and a later batch must not take its number for its own.
         *number = next;
         if applied.is_ok() {
             self.applied.store(next, Ordering::Release);
         }
         *self.before() = None;
+        let mut gaps = self.gaps();
+        batch.writes.iter().filter(|(_, value)| value.is_some()).for_each(|(key, _)| gaps.put(key));
+        drop(gaps);
         applied.map_err(|e| EngineError::Write(cause(e)))
     }
 

@@ -1,11 +1,13 @@
 //! Walks that do not hold on to the past: a snapshot keeps memory and files that are long out of date, so a long walk
-//! takes a new one from time to time, and goes on behind the pair where it is.
+//! takes a new one from time to time, and goes on behind the pair where it is. A walk upwards passes over what is known to be
+//! empty ([`super::gaps`]).
 
 use std::ops::Bound;
 
 use ::fjall::{Iter, Readable as _};
 
 use super::{FjallEngine, NUMBER_KEY, cause};
+use crate::ops::clock::monotonic;
 use crate::outbox::engine::{EngineError, Pair};
 
 /// Pairs that are walked over with one snapshot.
@@ -17,6 +19,8 @@ pub(super) enum Direction {
     Up,
     Down,
 }
+
+type Found = Option<Result<Pair, EngineError>>;
 
 /// A walk over a range.
 pub(super) struct Walk<'e> {
@@ -35,21 +39,48 @@ impl<'e> Walk<'e> {
         Self { engine, direction, from, to, pairs: None, left: 0, ended: false }
     }
 
-    fn step(&mut self) -> Option<Result<Pair, EngineError>> {
-        let pairs = match &mut self.pairs {
-            Some(pairs) => pairs,
-            none => {
+    fn step(&mut self) -> Found {
+        match &mut self.pairs {
+            Some(pairs) => read(pairs, self.direction),
+            None => {
                 self.left = PAIRS_A_SNAPSHOT;
-                let range = (self.from.clone(), self.to.clone());
-                none.insert(self.engine.snapshot().range(&self.engine.keyspace, range))
+                match self.direction {
+                    Direction::Up => self.first_up(),
+                    Direction::Down => {
+                        let range = (self.from.clone(), self.to.clone());
+                        let (snapshot, _) = self.engine.snapshot();
+                        read(self.pairs.insert(snapshot.range(&self.engine.keyspace, range)), Direction::Down)
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first step upwards with a new snapshot, which may have far to go.
+    fn first_up(&mut self) -> Found {
+        let begin = beginning(&self.from);
+        let ticket = self.engine.gaps().begin(&begin);
+        let (snapshot, number) = self.engine.snapshot();
+        let skipped = self.engine.gaps().skip(&begin, number);
+        let from = match skipped {
+            None => self.from.clone(),
+            Some(Some(end)) if before(&end, &self.to) => Bound::Included(end),
+            Some(_) => {
+                self.engine.gaps().end(ticket, None);
+                return None;
             }
         };
-        let found = match self.direction {
-            Direction::Up => pairs.next(),
-            Direction::Down => pairs.next_back(),
+        let begun = monotonic();
+        let range = (from, self.to.clone());
+        let found = read(self.pairs.insert(snapshot.range(&self.engine.keyspace, range)), Direction::Up);
+        let passed = match &found {
+            Some(Ok((key, _))) => Some(Some(key.clone())),
+            None => Some(behind(&self.to)),
+            Some(Err(_)) => None,
         };
-        let pair = found?.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec()));
-        Some(pair.map_err(|error| EngineError::Read(cause(error))))
+        let passed = passed.filter(|_| monotonic().duration_since(begun) >= self.engine.slow_step);
+        self.engine.gaps().end(ticket, passed.map(|end| (end, number)));
+        found
     }
 
     /// Lets the snapshot go, once it is spent, and has the next one begin behind a key.
@@ -65,6 +96,44 @@ impl<'e> Walk<'e> {
             Direction::Down => self.to = behind,
         }
     }
+}
+
+fn read(pairs: &mut Iter, direction: Direction) -> Found {
+    let found = match direction {
+        Direction::Up => pairs.next(),
+        Direction::Down => pairs.next_back(),
+    };
+    let pair = found?.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec()));
+    Some(pair.map_err(|error| EngineError::Read(cause(error))))
+}
+
+/// The least key that can be in a range which begins so.
+fn beginning(from: &Bound<Vec<u8>>) -> Vec<u8> {
+    match from {
+        Bound::Included(key) => key.clone(),
+        Bound::Excluded(key) => next(key),
+        Bound::Unbounded => Vec::new(),
+    }
+}
+
+/// The least key that is behind a range which ends so.
+fn behind(to: &Bound<Vec<u8>>) -> Option<Vec<u8>> {
+    match to {
+        Bound::Included(key) => Some(next(key)),
+        Bound::Excluded(key) => Some(key.clone()),
+        Bound::Unbounded => None,
+    }
+}
+
+fn before(key: &[u8], to: &Bound<Vec<u8>>) -> bool {
+    behind(to).is_none_or(|end| key < end.as_slice())
+}
+
+/// The key that follows directly.
+fn next(key: &[u8]) -> Vec<u8> {
+    let mut next = key.to_vec();
+    next.push(0);
+    next
 }
 
 impl Iterator for Walk<'_> {

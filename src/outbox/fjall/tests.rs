@@ -104,6 +104,66 @@ fn scans_of_any_range_are_as_of_the_engine_in_memory() {
     assert_eq!(engine.get(&key(3)).unwrap(), None);
 }
 
+/// A number that looks as if it were drawn.
+fn drawn(number: u64, below: u64) -> u64 {
+    let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33) % below
+}
+
+#[test]
+fn what_is_learnt_of_empty_ranges_hides_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut engine, model) = (open(directory.path()), MemoryEngine::default());
+    // Each step leaves word, however quick it was.
+    engine.slow_step = Duration::ZERO;
+    let key = |number: u64| vec![b's', u8::try_from(number % 64).unwrap()];
+    for round in 0..3_000_u64 {
+        let write = |nth: u64| {
+            let drawn = drawn(round * 8 + nth, 1 << 20);
+            (key(drawn), (drawn & 0xc0 == 0).then(|| round.to_be_bytes().to_vec()))
+        };
+        let batch = Batch { writes: (0..1 + round % 4).map(write).collect() };
+        engine.apply(batch.clone()).unwrap();
+        model.apply(batch).unwrap();
+        let (one, other) = (key(drawn(round * 8 + 5, 1 << 20)), key(drawn(round * 8 + 6, 1 << 20)));
+        let (from, to) = (one.clone().min(other.clone()), one.max(other));
+        let ranges = [
+            (Bound::Included(from.clone()), Bound::Included(to.clone())),
+            (Bound::Included(vec![b's']), Bound::Excluded(vec![b't'])),
+            (Bound::Excluded(from), Bound::Unbounded),
+            (Bound::Unbounded, Bound::Included(to)),
+        ];
+        for (from, to) in ranges {
+            let few = |engine: &dyn Engine| -> Vec<Pair> {
+                engine.scan(from.clone(), to.clone()).take(3).map(Result::unwrap).collect()
+            };
+            assert!(few(&engine) == few(&model), "round {round}: {from:?} to {to:?}");
+        }
+    }
+}
+
+#[test]
+fn a_queue_whose_front_was_worked_off_is_looked_at_without_passing_it_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path());
+    let put = |number: u32, value| (number.to_be_bytes().to_vec(), value);
+    let worked_off = 200_000;
+    engine.apply(Batch { writes: (0..=worked_off).map(|number| put(number, Some(Vec::new()))).collect() }).unwrap();
+    engine.apply(Batch { writes: (0..worked_off).map(|number| put(number, None)).collect() }).unwrap();
+    let first = || engine.scan(Bound::Unbounded, Bound::Unbounded).next().unwrap().unwrap().0;
+    assert_eq!(first(), worked_off.to_be_bytes());
+    assert_eq!(engine.gaps().skip(&[0], u64::MAX), None, "the number of the last batch is found first");
+    let from_front = || engine.scan(Bound::Included(vec![0, 0]), Bound::Unbounded).next().unwrap().unwrap().0;
+    assert_eq!(from_front(), worked_off.to_be_bytes());
+    assert_eq!(engine.gaps().skip(&[0, 0], u64::MAX), Some(Some(worked_off.to_be_bytes().to_vec())));
+    let begun = Instant::now();
+    assert_eq!(from_front(), worked_off.to_be_bytes());
+    let again = begun.elapsed();
+    engine.apply(Batch { writes: vec![put(7, Some(Vec::new()))] }).unwrap();
+    assert_eq!(from_front(), 7_u32.to_be_bytes(), "what comes in front is found");
+    assert!(again < Duration::from_millis(50), "{again:?}");
+}
+
 #[test]
 fn nobody_sees_a_part_of_a_batch() {
     let directory = tempfile::tempdir().unwrap();
