@@ -31,6 +31,7 @@ mod limits;
 mod lists;
 mod logging;
 mod metrics;
+mod migrate;
 mod openapi;
 mod operators;
 mod order;
