@@ -70,7 +70,7 @@ impl<'e> Walk<'e> {
                 return None;
             }
         };
-        let begun = monotonic();
+        let since = monotonic();
         let range = (from, self.to.clone());
         let found = read(self.pairs.insert(snapshot.range(&self.engine.keyspace, range)), Direction::Up);
         let passed = match &found {
@@ -78,7 +78,7 @@ impl<'e> Walk<'e> {
             None => Some(behind(&self.to)),
             Some(Err(_)) => None,
         };
-        let passed = passed.filter(|_| monotonic().duration_since(begun) >= self.engine.slow_step);
+        let passed = passed.filter(|_| monotonic().duration_since(since) >= self.engine.slow_step);
         self.engine.gaps().end(ticket, passed.map(|end| (end, number)));
         found
     }
