@@ -12,6 +12,7 @@ use super::exit::{Exit, Failure};
 use super::options::Globals;
 
 use crate::config::{self, Examined, Loaded, Problem, Settings};
+use crate::domain::engine_kind::EngineKind;
 
 /// Where packages put the configuration.
 const SYSTEM_CONFIG: &str = "/etc/postbackd/postbackd.toml";
@@ -29,6 +30,8 @@ pub(super) struct Places {
     pub(super) socket: PathBuf,
     /// Its outbox.
     pub(super) outbox: PathBuf,
+    /// The engine of its outbox.
+    pub(super) engine: EngineKind,
 }
 
 /// One thing wrong or doubtful in a configuration.
@@ -113,6 +116,7 @@ fn places(table: &toml::Table, directory: &Path) -> Places {
     Places {
         socket: place(written("api", "socket"), DEFAULT_SOCKET),
         outbox: place(written("outbox", "path"), DEFAULT_OUTBOX),
+        engine: written("outbox", "engine").and_then(EngineKind::named).unwrap_or(EngineKind::Sled),
     }
 }
 
@@ -192,10 +196,11 @@ mod tests {
 
     #[test]
     fn places_are_relative_to_the_file_and_have_defaults() {
-        let table = "[api]\nsocket = \"run/p.sock\"\n[outbox]\npath = \"/data\"\n".parse().unwrap();
+        let table = "[api]\nsocket = \"run/p.sock\"\n[outbox]\npath = \"/data\"\nengine = \"fjall\"\n".parse().unwrap();
         let found = places(&table, Path::new("/etc/postbackd"));
         assert_eq!(found.socket, Path::new("/etc/postbackd/run/p.sock"));
         assert_eq!(found.outbox, Path::new("/data"));
+        assert_eq!(found.engine, EngineKind::Fjall);
         let found = places(&toml::Table::new(), Path::new("/etc/postbackd"));
         assert_eq!(found.socket, Path::new(DEFAULT_SOCKET));
     }

@@ -23,13 +23,14 @@ use super::output::{Form, Output, Unit};
 use super::source::Source;
 use super::store::{self, Store};
 use crate::config::{Examined, Problem, Settings};
+use crate::domain::engine_kind::EngineKind;
 use crate::inspect::{DeliveryFilter, Direction, UnroutedFilter};
 use crate::ops::clock::{Clock as _, SystemClock};
 use crate::ops::doctor::daemon::{Answers, Daemon};
 use crate::ops::doctor::store::TornSnapshot;
 use crate::ops::doctor::{self, Finding, Level};
 use crate::ops::environment;
-use crate::outbox::{self, Damage, VerifyObserver, torn_snapshots};
+use crate::outbox::{self, Damage, VerifyObserver, engine_of, store_file, torn_snapshots};
 use crate::transport::{EgressPolicy, Transport, TransportOptions, trust};
 
 /// Room kept free where the configuration does not tell.
@@ -150,8 +151,8 @@ async fn machine(settings: Option<&Settings>, places: Option<&Places>, daemon: O
 
 /// Whose the outbox has to be: its store's owner, or the socket's.
 fn owner(outbox: &Path, socket: Option<&Path>) -> Option<u32> {
-    let store = std::fs::metadata(outbox.join("sled").join("db"));
-    let found = store.ok().or_else(|| std::fs::metadata(socket?).ok());
+    let mut stores = EngineKind::ALL.into_iter().map(|kind| std::fs::metadata(outbox.join(store_file(kind))));
+    let found = stores.find_map(Result::ok).or_else(|| std::fs::metadata(socket?).ok());
     found.map(|found| found.uid())
 }
 
@@ -235,6 +236,8 @@ async fn running(places: Option<&Places>, reached: Option<(Daemon, Client)>) -> 
             let torn: Vec<TornSnapshot> =
                 torn.into_iter().map(|(path, was_finished)| TornSnapshot { path, was_finished }).collect();
             findings.extend(doctor::store::judge_snapshots(&torn));
+            let found = engine_of(&places.outbox).unwrap_or_default();
+            findings.extend(doctor::store::judge_engine(places.engine, found));
             match Store::open(&places.outbox) {
                 Ok(Some(store)) => Source::Store(Box::new(store)),
                 Ok(None) => {

@@ -16,7 +16,9 @@ use crate::inspect::{
     MAX_EXPORTED_ROWS, MarkView, Onlooker, Page, Stats, Trace, UnroutedEvent, UnroutedFilter,
 };
 use crate::ops::clock::{Clock, SystemClock};
-use crate::outbox::{self, Engine, EngineError, Outbox, OutboxError, Reader, engine_of, store_name};
+use crate::outbox::{
+    self, Engine, EngineError, Outbox, OutboxError, Reader, engine_of, store_file, unfinished_migration,
+};
 
 /// Memory for the store's pages while we look.
 const CACHE_BYTES: u64 = 64 << 20;
@@ -123,8 +125,13 @@ pub(super) fn open_engine(path: &Path) -> Result<Option<Arc<dyn Engine>>, Failur
     let unseen = |error: std::io::Error| {
         Failure::new(Exit::Auth, what(), error, "run as the daemon's user: sudo -u postbackd postbackd …")
     };
+    if let Some(to) = unfinished_migration(path).map_err(unseen)? {
+        let why = format!("a migration to {} was begun there and not finished", to.name());
+        let next = format!("finish it: postbackd outbox migrate --to {}", to.name());
+        return Err(Failure::new(Exit::Refused, what(), why, next));
+    }
     let Some(kind) = engine_of(path).map_err(unseen)? else { return Ok(None) };
-    let found = std::fs::metadata(path.join(store_name(kind))).map_err(unseen)?;
+    let found = std::fs::metadata(path.join(store_file(kind))).map_err(unseen)?;
     if found.uid() != rustix::process::geteuid().as_raw() {
         return Err(Failure::new(
             Exit::Auth,

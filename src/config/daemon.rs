@@ -84,10 +84,9 @@ fn outbox(section: Option<Section<'_>>, base: &Path) -> OutboxSettings {
     if let Some(item) = section.get("engine")
         && let Some(name) = item.text()
     {
-        match name {
-            "sled" => {}
-            "fjall" => item.fault("\"fjall\" is not built into this binary", "use \"sled\""),
-            other => item.fault(format!("{} is not a storage engine", quoted(other)), "use \"sled\""),
+        match EngineKind::named(name) {
+            Some(kind) => settings.engine = kind,
+            None => item.fault(format!("{} is not a storage engine", quoted(name)), "use \"sled\" or \"fjall\""),
         }
     }
     if let Some(path) = section.get("path").and_then(|item| item.filled_text()) {

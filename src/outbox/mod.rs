@@ -14,6 +14,7 @@ mod codec;
 mod commit;
 mod engine;
 mod engines;
+mod fjall;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod handle;
@@ -21,6 +22,7 @@ mod keys;
 mod lease;
 mod lookup;
 mod memory;
+mod migrate;
 mod model;
 mod opening;
 mod place;
@@ -39,11 +41,13 @@ pub use backup::{
 pub use bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, MAX_REFUSALS, Refusal, Stepped, Target, Verb};
 pub use commit::{CommitObserver, Window};
 pub use engine::{Batch, Engine, EngineError, Pair, Pairs};
-pub use engines::{engine_of, open_engine, store_name};
+pub use engines::{engine_of, open_engine, store_file, store_name, unfinished_migration};
+pub use fjall::FjallEngine;
 pub use handle::{Options, Outbox, Room, free_bytes};
 pub use lease::{Begun, Lease};
 pub use lookup::{Found, From as LookFrom};
 pub use memory::MemoryEngine;
+pub use migrate::{Copying, MigrateError, MigrateObserver, Migration, Move};
 pub use model::{
     AcceptRequest, Accepted, Conflict, Counts, DeliveryView, EventRecord, Flag, HistoryView, Ingested, Order,
     OrderRefused, OrderRequest, OutboxError, Pause, PlanEntry, PlannedDelivery, PostbackNo, Settlement, Totals,

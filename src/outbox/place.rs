@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
@@ -24,11 +25,11 @@ const UNRESTORED: &str = "a backup was being put back here and that was not fini
 /// Why a store could not be made.
 pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// An outbox's directory, held until this is dropped.
-#[derive(Debug)]
+/// An outbox's directory, held until the last clone of this is dropped.
+#[derive(Debug, Clone)]
 pub(super) struct Place {
     path: PathBuf,
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 impl Place {
@@ -42,7 +43,12 @@ impl Place {
         let Some(lock) = lock_patiently(path).map_err(failed)? else {
             return Err(EngineError::InUse { path: path.into() });
         };
-        Ok(Self { path: path.into(), _lock: lock })
+        Ok(Self { path: path.into(), _lock: Arc::new(lock) })
+    }
+
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Makes a new store beside its place, and moves it there once it is whole. `create` fills an empty directory, and makes

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
+use postbackd::outbox::store_name;
 use serde_json::{Value, json};
 
-use crate::harness::{World, ftd, partner};
+use crate::harness::{World, engine, ftd, partner};
 
 /// What was accepted before the backup is in it; what is sent meanwhile is neither lost nor torn.
 #[tokio::test]
@@ -36,10 +37,11 @@ async fn a_store_that_is_lost_is_put_back_from_a_backup_taken_at_work() {
         assert!(refused.stderr.contains(words), "{}", refused.stderr);
     };
     // Also where what it works with was moved away under it.
-    let (sled, old) = (world.path("outbox/sled"), world.path("outbox/sled.old"));
-    std::fs::rename(&sled, &old).unwrap();
+    let name = store_name(engine());
+    let (store, old) = (world.path("outbox").join(name), world.path("outbox/old"));
+    std::fs::rename(&store, &old).unwrap();
     refused(&world, "a daemon, or another restore, is at work");
-    std::fs::rename(&old, &sled).unwrap();
+    std::fs::rename(&old, &store).unwrap();
     world.daemon.kill();
     refused(&world, "there is a store already");
     std::fs::remove_dir_all(world.path("outbox")).unwrap();
@@ -48,7 +50,7 @@ async fn a_store_that_is_lost_is_put_back_from_a_backup_taken_at_work() {
     let told = "2 postbacks and 1 bulk orders have been paused";
     assert!(restored.stderr.contains(told), "beta's was already: {}", restored.stderr);
     let names: BTreeSet<_> = std::fs::read_dir(world.path("outbox")).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(names, BTreeSet::from(["sled".into()]), "nothing else is left");
+    assert_eq!(names, BTreeSet::from([name.into()]), "nothing else is left");
     let verified = world.daemon.command(&["doctor", "--verify", "--json"]);
     let found: Value = serde_json::from_str(&verified.stdout).unwrap();
     assert_eq!(found["damage"], json!([]), "{}", verified.stdout);
@@ -91,11 +93,11 @@ async fn no_daemon_begins_anew_where_a_backup_is_being_put_back() {
     let mut world = World::with(vec![partner("acme", "200")]).await;
     world.daemon.kill();
     std::fs::remove_dir_all(world.path("outbox")).unwrap();
-    std::fs::create_dir_all(world.path("outbox/restoring/sled")).unwrap();
+    std::fs::create_dir_all(world.path("outbox/restoring").join(store_name(engine()))).unwrap();
     let mut begun = world.daemon.begin(&["run"], false);
     begun.says("a backup was being put back here").await;
     assert_eq!(begun.wait().await, Some(1));
-    assert!(!world.path("outbox/sled").exists());
+    assert!(!world.path("outbox").join(store_name(engine())).exists());
 }
 
 /// A part of a backup is worth nothing, and what is no backup is not taken for one; nothing is left behind.

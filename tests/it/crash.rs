@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{QUICK_RETRY, World, ftd, number, partner};
+use crate::harness::{QUICK_RETRY, World, engine, ftd, number, partner};
 
 /// Acknowledged before the kill, all delivered after the restart; doubled at most what was in flight.
 ///
@@ -131,7 +131,7 @@ async fn a_store_that_somebody_looks_at_is_waited_for() {
     world.at_rest().await;
     world.daemon.kill();
     // The offline list holds the store until its reader has taken everything; here, an engine of our own.
-    let looking = postbackd::outbox::SledEngine::open(&world.path("outbox"), 8 << 20).unwrap();
+    let looking = postbackd::outbox::open_engine(engine(), &world.path("outbox"), 8 << 20).unwrap();
     let mut daemon = world.daemon.begin(&["run"], false);
     daemon.says("outbox.in_use").await;
     drop(looking);
@@ -145,6 +145,8 @@ async fn files_and_socket_are_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let world = World::with(vec![partner("acme", "200")]).await;
     let mode = |name: &str| std::fs::metadata(world.path(name)).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode("outbox"), mode("outbox/sled"), mode("outbox/sled/db")), (0o700, 0o700, 0o600));
+    let (store, file) = (postbackd::outbox::store_name(engine()), postbackd::outbox::store_file(engine()));
+    let modes = (mode("outbox"), mode(&format!("outbox/{store}")), mode(&format!("outbox/{file}")));
+    assert_eq!(modes, (0o700, 0o700, 0o600));
     assert_eq!(mode("postbackd.sock") & 0o007, 0);
 }

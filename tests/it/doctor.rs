@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use postbackd::outbox::{Batch, Engine as _, SledEngine};
+use postbackd::outbox::{Batch, open_engine};
 use serde_json::Value;
 
-use crate::harness::{World, ftd, partner, write_daemon_file};
+use crate::harness::{World, engine, ftd, partner, write_daemon_file};
 
 /// What it found, and how it ended.
 struct Diagnosis {
@@ -114,7 +114,7 @@ async fn damage_is_named_by_verify() {
     world.until(&delivery, "delivered").await;
     world.daemon.signal(rustix::process::Signal::TERM);
     world.daemon.wait().await;
-    let engine = SledEngine::open(&world.path("outbox"), 16 << 20).unwrap();
+    let engine = open_engine(engine(), &world.path("outbox"), 16 << 20).unwrap();
     let (key, mut value) =
         engine.scan(Bound::Included(b"h".to_vec()), Bound::Excluded(b"i".to_vec())).next().unwrap().unwrap();
     *value.last_mut().unwrap() ^= 1;

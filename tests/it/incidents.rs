@@ -13,7 +13,7 @@ use postbackd::domain::outcome::Outcome;
 use postbackd::domain::postback::OrderPolicy;
 use postbackd::domain::record::{AttemptRecord, Timings};
 use postbackd::ops::clock::Clock;
-use postbackd::outbox::{AcceptRequest, Ingested, Options, Outbox, PlannedDelivery, Settlement, SledEngine};
+use postbackd::outbox::{AcceptRequest, Ingested, Options, Outbox, PlannedDelivery, Settlement, open_engine};
 use postbackd::receiver::Script;
 use serde_json::json;
 
@@ -230,9 +230,9 @@ fn october_event(transaction: &str) -> AcceptRequest {
 /// Six conversions of October: five were delivered, one is dead.
 async fn october(world: &World) {
     let clock = Arc::new(October(AtomicI64::new("2026-10-07T00:00:00Z".parse::<Timestamp>().unwrap().as_second())));
-    let engine = SledEngine::open(&world.path("outbox"), 8 << 20).unwrap();
+    let engine = open_engine(crate::harness::engine(), &world.path("outbox"), 8 << 20).unwrap();
     let options = Options { clock: Arc::clone(&clock) as Arc<_>, keep_free: None, observer: None };
-    let outbox = Outbox::open(Arc::new(engine), options).unwrap();
+    let outbox = Outbox::open(engine, options).unwrap();
     for transaction in deposits(1..=6) {
         let answers = outbox.accept(vec![october_event(&transaction)]).await.unwrap();
         let Ok(Ingested::Accepted(accepted)) = &answers[0] else { panic!("{answers:?}") };

@@ -32,6 +32,7 @@ mod limits;
 mod lists;
 mod logging;
 mod metrics;
+mod migrate;
 mod openapi;
 mod operators;
 mod order;

@@ -1,5 +1,7 @@
 //! What was asked for on the command line: by a person, or by `cargo test` with its own words.
 
+use postbackd::domain::engine_kind::EngineKind;
+
 /// Words of the usual harness that have a value behind them.
 const WITH_VALUE: [&str; 6] = ["--test-threads", "--skip", "--format", "--color", "--logfile", "-Z"];
 
@@ -14,6 +16,8 @@ pub(crate) struct Asked {
     pub(crate) by_hand: bool,
     /// Whether only the names are asked for.
     pub(crate) list: bool,
+    /// The engine of the stores.
+    pub(crate) engine: Option<EngineKind>,
     /// The campaigns that must be run: names divided by commas, or `all`.
     pub(crate) required: String,
     skip: Vec<String>,
@@ -46,6 +50,12 @@ impl Asked {
                         asked.sizes.push((name, number));
                     }
                     asked.by_hand = true;
+                }
+                "--engine" => {
+                    let value = value.take().or_else(|| words.next()).unwrap_or_default();
+                    let engine =
+                        EngineKind::named(&value).ok_or_else(|| format!("--engine {value:?}: sled or fjall"))?;
+                    asked.engine = Some(engine);
                 }
                 name if WITH_VALUE.contains(&name) => {
                     let value = value.take().or_else(|| words.next()).unwrap_or_default();

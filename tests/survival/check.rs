@@ -6,13 +6,14 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use postbackd::outbox::store_file;
 use serde_json::Value;
 
 use crate::daemon::command;
 use crate::load::Load;
 use crate::past::Past;
 use crate::tally::Tally;
-use crate::world::{PARTNERS, World, most_in_flight};
+use crate::world::{PARTNERS, World, engine, most_in_flight};
 
 /// Longest that a store may take to settle without any progress.
 const STANDSTILL: Duration = Duration::from_secs(30);
@@ -33,7 +34,7 @@ struct Row {
 
 /// Opens a copy of the store, has it verified, and looks for everything that was acknowledged.
 pub(crate) async fn copy(world: &World, load: &Load, copy: &Path, tally: &mut Tally) {
-    if load.book().acknowledged.is_empty() && !copy.join("sled/db").exists() {
+    if load.book().acknowledged.is_empty() && !copy.join(store_file(engine())).exists() {
         // The fault came before there was a store, and nobody was told of any.
         return;
     }

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use postbackd::domain::engine_kind::EngineKind;
+
 use crate::asked::Asked;
 use crate::daemon::{Daemon, NotReady};
 use crate::dice::Dice;
@@ -14,7 +16,7 @@ use crate::power;
 use crate::siege::{self, Stage};
 use crate::tally::Tally;
 use crate::tracer::{self, Point};
-use crate::world::World;
+use crate::world::{World, engine};
 
 /// Faults that one store lives through.
 const FAULTS_IN_A_LIFE: u64 = 25;
@@ -177,7 +179,12 @@ async fn by_tracer(asked: &Asked, faults: u64, tally: &mut Tally) {
     let world = World::new(Path::new("outbox")).await;
     let load = Load::new("traced", EVENTS, Dice::of(asked.seed, "load", 1 << 32));
     siege::end(&world, &load, tally).await;
-    let file: PathBuf = world.path("outbox").join("sled/db");
+    // What is made durable before it is acknowledged, and how it is written.
+    let (name, write) = match engine() {
+        EngineKind::Sled => ("sled/db", "pwrite64"),
+        EngineKind::Fjall => ("fjall/0.jnl", "write"),
+    };
+    let file: PathBuf = world.path("outbox").join(name);
     let files = [file.to_str().unwrap().to_owned()].into();
     let mut met = 0;
     for number in 0..TRIES * faults {
@@ -185,7 +192,7 @@ async fn by_tracer(asked: &Asked, faults: u64, tally: &mut Tally) {
             break;
         }
         let mut dice = Dice::of(asked.seed, "traced", number);
-        let call = ["fdatasync", "pwrite64"][dice.place(2)].to_owned();
+        let call = ["fdatasync", write][dice.place(2)].to_owned();
         let point = Point { call, number: dice.by_magnitude(40) };
         load.add(EVENTS);
         let trace = world.path("trace");

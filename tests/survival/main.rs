@@ -63,6 +63,9 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+    if let Some(engine) = asked.engine {
+        world::keep_in(engine);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let bad = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).unwrap();

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use postbackd::domain::engine_kind::EngineKind;
 use postbackd::receiver::{LedgerSnapshot, Receiver, ReceiverOptions, Script};
 use sha2::{Digest as _, Sha256};
 
@@ -57,6 +59,18 @@ pub(crate) fn most_in_flight() -> u64 {
     CONCURRENCY * PARTNERS.len() as u64
 }
 
+static ENGINE: OnceLock<EngineKind> = OnceLock::new();
+
+/// Has all daemons keep their stores in this engine.
+pub(crate) fn keep_in(engine: EngineKind) {
+    ENGINE.set(engine).unwrap();
+}
+
+/// The engine that daemons keep their stores in.
+pub(crate) fn engine() -> EngineKind {
+    *ENGINE.get_or_init(|| EngineKind::Sled)
+}
+
 /// A daemon's files, and the receivers that it sends to.
 pub(crate) struct World {
     directory: Option<tempfile::TempDir>,
@@ -106,7 +120,7 @@ impl World {
         });
         format!(
             "events = \"events.toml\"\naffiliates = \"affiliates\"\n\
-             [outbox]\npath = \"{}\"\nkeep_free = \"16MiB\"\ncache = \"8MiB\"\n\
+             [outbox]\nengine = \"{}\"\npath = \"{}\"\nkeep_free = \"16MiB\"\ncache = \"8MiB\"\n\
              retain = {{ delivered = \"1h\", dead = \"1h\" }}\n\
              [api]\nlisten = \"127.0.0.1:0\"\nsocket = \"{socket}\"\n\
              [[api.token]]\nname = \"survival\"\nsha256 = \"{}\"\n\
@@ -114,6 +128,7 @@ impl World {
              [egress]\nallow = [\"127.0.0.0/8\"]\nports = [80{ports}]\n[log]\nformat = \"json\"\n\
              [defaults.retry]\ninitial = \"100ms\"\nfactor = 1.5\nmax_delay = \"1s\"\nmax_attempts = 30\njitter = \"20%\"\n\
              [defaults.limits]\nconcurrency = {CONCURRENCY}\n",
+            engine().name(),
             outbox.display(),
             hex::encode(Sha256::digest(TOKEN)),
         )

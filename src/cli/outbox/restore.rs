@@ -2,29 +2,29 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
 
+use super::owned;
 use crate::cli::configuration;
 use crate::cli::context::Context;
 use crate::cli::exit::{Ended, Exit, Failure, with_causes};
 use crate::cli::output::{Form, Output, Unit};
 use crate::cli::time::shown;
+use crate::domain::engine_kind::EngineKind;
 use crate::domain::id::PostbackRef;
 use crate::ops::clock::{Clock as _, SystemClock};
 use crate::outbox::{
-    self, BackupError, BulkState, Damage, Options, Outbox, Pause, RESTORING, RestoreError, RestoreObserver, Restored,
-    SledEngine, VerifyObserver, lock_directory,
+    self, BackupError, BulkState, Damage, Engine, Options, Outbox, Pause, RESTORING, RestoreError, RestoreObserver,
+    Restored, VerifyObserver, lock_directory, open_engine, store_name, unfinished_migration,
 };
 
 /// Memory for the store's pages while a backup is put back.
 const CACHE_BYTES: u64 = 256 << 20;
-/// Where the engine keeps a store.
-const ENGINE: &str = "sled";
 /// Most damage that is told.
 const DAMAGE_TOLD: usize = 20;
 /// By whom postbacks and orders are paused.
@@ -66,9 +66,9 @@ const WHAT: &str = "restoring the outbox";
 /// Puts a backup where the store of a daemon is to be.
 pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Ended {
     let output = &context.output;
-    let directory = match &args.outbox {
-        Some(directory) => directory.clone(),
-        None => configuration::locate(&context.globals)?.outbox,
+    let (directory, kind) = match (&args.outbox, configuration::locate(&context.globals)) {
+        (Some(directory), located) => (directory.clone(), located.map_or(EngineKind::Sled, |places| places.engine)),
+        (None, located) => located.map(|places| (places.outbox, places.engine))?,
     };
     let mut backup: Box<dyn Read> = if args.file == Path::new("-") {
         Box::new(io::stdin())
@@ -77,7 +77,7 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Ended {
             Failure::new(Exit::NotFound, format!("opening the backup {}", args.file.display()), error, "")
         })?)
     };
-    let site = Site::prepare(&directory)?;
+    let site = Site::prepare(&directory, kind)?;
     let length = std::fs::metadata(&args.file).ok().filter(std::fs::Metadata::is_file).map(|found| found.len());
     let restored = site.fill(output, &mut *backup, length)?;
     site.verify(output, args.damaged)?;
@@ -88,7 +88,7 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Ended {
         let (postbacks, orders) = stopped.map_or((0, 0), |stopped| (stopped.postbacks, stopped.orders));
         output.document(&json!({
             "stood": stood, "version": version, "pairs": pairs, "writes": writes, "paused": postbacks,
-            "orders_paused": orders, "outbox": directory,
+            "orders_paused": orders, "outbox": directory, "engine": kind.name(),
         }))?;
     }
     output.say(&format!("{} holds the store as it stood at {}", directory.display(), shown(stood)));
@@ -112,6 +112,7 @@ struct Stopped {
 /// Where a store is put: built beside its place, and moved there when it is whole. What was not finished goes.
 struct Site {
     directory: PathBuf,
+    kind: EngineKind,
     unfinished: PathBuf,
     /// Keeps the daemon and other restores away.
     _lock: File,
@@ -124,7 +125,7 @@ impl Drop for Site {
 }
 
 impl Site {
-    fn prepare(directory: &Path) -> Result<Self, Failure> {
+    fn prepare(directory: &Path, kind: EngineKind) -> Result<Self, Failure> {
         let unusable = |error: io::Error| {
             let next = "run as the daemon's user: sudo -u postbackd postbackd outbox restore …";
             Failure::new(Exit::Auth, format!("{WHAT} in {}", directory.display()), error, next)
@@ -132,12 +133,7 @@ impl Site {
         if !directory.is_dir() {
             DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable)?;
         }
-        let owner = std::fs::metadata(directory).map_err(unusable)?.uid();
-        if owner != rustix::process::geteuid().as_raw() {
-            let why = format!("{} belongs to another user, whose daemon could not read it", directory.display());
-            let next = format!("run as its owner: sudo -u '#{owner}' postbackd outbox restore …");
-            return Err(Failure::new(Exit::Auth, WHAT, why, next));
-        }
+        owned(WHAT, directory, "restore")?;
         let Some(lock) = lock_directory(directory).map_err(unusable)? else {
             let why = format!("a daemon, or another restore, is at work in {}", directory.display());
             return Err(Failure::new(
@@ -147,28 +143,34 @@ impl Site {
                 "stop the daemon, and the socket that would start it: systemctl stop postbackd.socket postbackd",
             ));
         };
-        let engine = directory.join(ENGINE);
-        if engine.symlink_metadata().is_ok() {
-            let why = format!("there is a store already: {}", engine.display());
-            let next = format!("move it away: mv {0} {0}.old", engine.display());
+        if let Some(to) = unfinished_migration(directory).map_err(unusable)? {
+            let why = format!("a migration to {} was begun there and not finished", to.name());
+            let next = format!("finish it first: postbackd outbox migrate --to {}", to.name());
             return Err(Failure::new(Exit::Refused, WHAT, why, next));
+        }
+        for store in EngineKind::ALL.map(|kind| directory.join(store_name(kind))) {
+            if store.symlink_metadata().is_ok() {
+                let why = format!("there is a store already: {}", store.display());
+                let next = format!("move it away: mv {0} {0}.old", store.display());
+                return Err(Failure::new(Exit::Refused, WHAT, why, next));
+            }
         }
         let unfinished = directory.join(RESTORING);
         match std::fs::remove_dir_all(&unfinished) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unusable(error)),
             _ => {}
         }
-        Ok(Self { directory: directory.to_path_buf(), unfinished, _lock: lock })
+        Ok(Self { directory: directory.to_path_buf(), kind, unfinished, _lock: lock })
     }
 
-    fn engine(&self) -> Result<SledEngine, Failure> {
-        SledEngine::open(&self.unfinished, CACHE_BYTES).map_err(|error| unmade(&error))
+    fn engine(&self) -> Result<Arc<dyn Engine>, Failure> {
+        open_engine(self.kind, &self.unfinished, CACHE_BYTES).map_err(|error| unmade(&error))
     }
 
     fn fill(&self, output: &Output, backup: &mut dyn Read, length: Option<u64>) -> Result<Restored, Failure> {
         let engine = self.engine()?;
         output.begin(length, Unit::Bytes);
-        let restored = outbox::restore(backup, &engine, &mut Watching { output, damage: Vec::new() });
+        let restored = outbox::restore(backup, &*engine, &mut Watching { output, damage: Vec::new() });
         output.end();
         restored.map_err(|error| match error {
             RestoreError::Backup(BackupError::Foreign) => {
@@ -183,7 +185,7 @@ impl Site {
         let engine = self.engine()?;
         let mut watching = Watching { output, damage: Vec::new() };
         output.begin(None, Unit::Deliveries);
-        let verified = outbox::verify(&engine, &mut watching);
+        let verified = outbox::verify(&*engine, &mut watching);
         output.end();
         let verified = verified.map_err(|error| unmade(&error))?;
         for Damage { space, key, what } in &watching.damage {
@@ -199,7 +201,7 @@ impl Site {
 
     /// Pauses every postback of the backup and of the configuration, and every bulk order.
     async fn pause(&self, context: &Context, restored: &Restored) -> Result<Stopped, Failure> {
-        let engine = Arc::new(self.engine()?);
+        let engine = self.engine()?;
         let options = Options { clock: Arc::new(SystemClock), keep_free: None, observer: None };
         let store = Outbox::open(engine, options).map_err(|error| unmade(&error))?;
         let reason = format!(
@@ -233,7 +235,8 @@ impl Site {
     /// Moves the store to its place; from then on it is there. What cannot be removed behind it is no failure.
     fn finish(self) -> Result<(), Failure> {
         let moved = || {
-            std::fs::rename(self.unfinished.join(ENGINE), self.directory.join(ENGINE))?;
+            let store = store_name(self.kind);
+            std::fs::rename(self.unfinished.join(store), self.directory.join(store))?;
             File::open(&self.directory)?.sync_all()
         };
         moved().map_err(|error: io::Error| unmade(&error))

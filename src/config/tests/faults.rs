@@ -6,7 +6,7 @@ use super::{DAEMON, EVENTS, Shop, affiliate_with};
 const BROKEN_DAEMON: &str = r#"evnts = "events.toml"            # !evnts
 
 [outbox]
-engine = "fjall"                                                 # !outbox.engine
+engine = "rocks"                                                # !outbox.engine
 cache = "lots"                                                   # !outbox.cache
 retain = { delivered = "90", dead = 400, until_exported = ["fin ance"], size = { delivered = "1B", live = "1GiB" } }  # !outbox.retain.delivered !outbox.retain.dead !outbox.retain.until_exported[0] !outbox.retain.size.delivered !outbox.retain.size.live
 

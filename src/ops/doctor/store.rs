@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::{About, Finding, bytes, counted, first_few};
 use crate::domain::delivery::StateKind;
+use crate::domain::engine_kind::EngineKind;
 use crate::inspect::Stats;
 use crate::outbox::Verified;
 
@@ -15,7 +16,7 @@ pub const ABOUT: About = About {
     name: "store",
     looks_at: "what is open, held and dead, from the daemon or, while it is down, from its store: warns of paused and misconfigured postbacks, \
                open breakers, deliveries overdue by ten minutes, a file far larger than its records, and torn snapshots; \
-               fails where the store cannot be read, or a finished snapshot is damaged",
+               fails where the store cannot be read, is of another engine than the configuration names, or a finished snapshot is damaged",
     remedy: "`postbackd stats`, `postbackd dead list --group`, `postbackd affiliate resume`; torn snapshots go at the next start",
 };
 
@@ -127,6 +128,17 @@ pub fn judge_snapshots(torn: &[TornSnapshot]) -> Vec<Finding> {
     judged.collect()
 }
 
+/// Judges the engine of a store against the one that the configuration names; `None` where they agree, or there is no store.
+pub fn judge_engine(configured: EngineKind, found: Option<EngineKind>) -> Option<Finding> {
+    let found = found.filter(|found| *found != configured)?;
+    let (wanted, found) = (configured.name(), found.name());
+    Some(Finding::failure(
+        ABOUT.name,
+        format!("it is of {found}, and [outbox] engine is \"{wanted}\": no daemon starts there"),
+        format!("set engine = \"{found}\", or move it over: postbackd outbox migrate --to {wanted}"),
+    ))
+}
+
 /// Judges what a walk over the whole store has seen; `named` are the first things that are wrong.
 pub fn judge_verified(verified: &Verified, named: &[String]) -> Finding {
     let Verified { pairs, events, deliveries, damaged, unreadable } = verified;
@@ -212,6 +224,18 @@ mod tests {
         let torn = |was_finished| TornSnapshot { path: "/x/snap.1".into(), was_finished };
         let levels: Vec<_> = judge_snapshots(&[torn(false), torn(true)]).iter().map(|finding| finding.level).collect();
         assert_eq!(levels, [Level::Warning, Level::Failure]);
+    }
+
+    #[test]
+    fn a_store_of_another_engine_fails() {
+        let (sled, fjall) = (EngineKind::Sled, EngineKind::Fjall);
+        assert_eq!((judge_engine(sled, Some(sled)), judge_engine(fjall, None)), (None, None));
+        let finding = judge_engine(fjall, Some(sled)).unwrap();
+        assert_eq!(finding.level, Level::Failure);
+        assert!(
+            finding.remedy.contains("engine = \"sled\"") && finding.remedy.contains("migrate --to fjall"),
+            "{finding:?}"
+        );
     }
 
     #[test]

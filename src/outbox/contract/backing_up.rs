@@ -60,9 +60,13 @@ impl Story {
         .unwrap()
     }
 
-    /// A story that goes on from a backup.
-    fn restored(bytes: Vec<u8>) -> (Self, Restored) {
-        let place = Place::Sled(tempfile::tempdir().unwrap());
+    /// A story that goes on from a backup, on another engine.
+    fn restored(&self, bytes: Vec<u8>) -> (Self, Restored) {
+        let directory = tempfile::tempdir().unwrap();
+        let place = match self.place {
+            Place::Memory(_) | Place::Fjall(_) => Place::Sled(directory),
+            Place::Sled(_) => Place::Fjall(directory),
+        };
         let restored = restore(&mut Cursor::new(bytes), &*place.engine(), &mut Silent).unwrap();
         (Self::on(place), restored)
     }
@@ -103,7 +107,7 @@ async fn a_backup_in_use_is_the_store_as_it_stood_at_its_end(story: Story) {
     bytes.chunks(999).for_each(|part| check.look(part).unwrap());
     assert_eq!(check.finish().unwrap(), taken);
 
-    let (restored, told) = Story::restored(bytes);
+    let (restored, told) = story.restored(bytes);
     assert_eq!((told.pairs, told.writes, told.stood), (taken.pairs, taken.writes, taken.stood));
     assert!(pairs(&**restored.engine.as_ref().unwrap()) == source, "the same pairs");
     restored.check_counts();
@@ -114,7 +118,7 @@ async fn what_is_written_behind_the_end_is_not_in_a_backup(story: Story) {
     let before = story.accept(event("t1", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
     let (story, bytes, _) = story.back_up(|_, _| {}).await;
     let after = story.accept(event("t2", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
-    let (restored, _) = Story::restored(bytes);
+    let (restored, _) = story.restored(bytes);
     assert_eq!((restored.is_event(before), restored.is_event(after)), (true, false));
     restored.check_counts();
 }
@@ -145,8 +149,8 @@ async fn one_backup_is_taken_at_a_time_and_one_that_is_given_up_is_in_nobodys_wa
         story
     };
     let story = tokio::task::spawn_blocking(given_up).await.unwrap();
-    let (_, bytes, _) = story.back_up(|_, _| {}).await;
-    Story::restored(bytes).0.check_counts();
+    let (story, bytes, _) = story.back_up(|_, _| {}).await;
+    story.restored(bytes).0.check_counts();
 }
 
 async fn a_part_of_a_backup_is_not_put_back(story: Story) {
@@ -175,7 +179,7 @@ async fn a_store_at_rest_is_backed_up_without_its_daemon(mut story: Story) {
         true
     };
     take_at_rest(&**story.engine.as_ref().unwrap(), &story.shared_clock(), &mut sink).unwrap();
-    let (restored, _) = Story::restored(bytes);
+    let (restored, _) = story.restored(bytes);
     assert!(restored.is_event(id));
     restored.check_counts();
 }

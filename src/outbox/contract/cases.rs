@@ -183,6 +183,7 @@ async fn every_case_of_the_page_ends_as_it_says() {
     // On disk, as a sample of what the model of the engine shows for all.
     for case in cases.iter().step_by(8) {
         tell(case, Place::Sled(tempfile::tempdir().unwrap()), Some(case.steps.len())).await;
+        tell(case, Place::Fjall(tempfile::tempdir().unwrap()), Some(case.steps.len())).await;
     }
 }
 

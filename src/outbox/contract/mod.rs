@@ -39,6 +39,15 @@ macro_rules! contract {
                 super::$name(Story::on(Place::Sled(tempfile::tempdir().unwrap()))).await;
             })*
         }
+
+        mod on_fjall {
+            use super::super::{Place, Story};
+
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(Story::on(Place::Fjall(tempfile::tempdir().unwrap()))).await;
+            })*
+        }
     };
 }
 
@@ -69,6 +78,7 @@ impl Clock for ManualClock {
 enum Place {
     Memory(Arc<MemoryEngine>),
     Sled(tempfile::TempDir),
+    Fjall(tempfile::TempDir),
 }
 
 impl Place {
@@ -76,6 +86,7 @@ impl Place {
         match self {
             Self::Memory(engine) => Arc::clone(engine) as Arc<dyn Engine>,
             Self::Sled(directory) => Arc::new(SledEngine::open(directory.path(), 16 << 20).unwrap()),
+            Self::Fjall(directory) => Arc::new(FjallEngine::open(directory.path(), 16 << 20).unwrap()),
         }
     }
 }

@@ -45,7 +45,12 @@ impl SledEngine {
     /// # Errors
     /// When the directory cannot be made, another process holds it, or the store does not open.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, EngineError> {
-        let place = Place::take(path)?;
+        Self::open_in(Place::take(path)?, cache_bytes)
+    }
+
+    /// The same, in a directory that is held already.
+    pub(super) fn open_in(place: Place, cache_bytes: u64) -> Result<Self, EngineError> {
+        let path = place.path().to_path_buf();
         let data = path.join(DATA);
         if !data.exists() {
             place.make(DATA, create)?;
@@ -60,8 +65,8 @@ impl SledEngine {
         });
         match opened {
             Ok((db, config, file)) => Ok(Self { db, config, file, _place: place }),
-            Err(error) if is_locked(&error) => Err(EngineError::InUse { path: path.into() }),
-            Err(error) => Err(EngineError::Open { path: path.into(), source: cause(error) }),
+            Err(error) if is_locked(&error) => Err(EngineError::InUse { path }),
+            Err(error) => Err(EngineError::Open { path, source: cause(error) }),
         }
     }
 }

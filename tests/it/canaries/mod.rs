@@ -10,10 +10,11 @@ use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use postbackd::domain::engine_kind::EngineKind;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::harness::{Daemon, TOKEN, ftd, write_daemon_file};
+use crate::harness::{Daemon, TOKEN, engine, ftd, write_daemon_file};
 use flock::AFFILIATES;
 use search::{Search, spellings};
 
@@ -234,7 +235,9 @@ async fn no_byte_that_the_program_writes_tells_a_secret() {
     names.push(("the token that may do everything".into(), TOKEN.into()));
     let search = Search::new(names.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     let total: usize = written.iter().map(|(_, bytes)| bytes.len()).sum();
-    assert!(total > 10_000_000 && written.len() > 1_000, "{total} bytes of {} writings", written.len());
+    // A new store of sled takes half a megabyte by itself.
+    let least = if engine() == EngineKind::Sled { 10_000_000 } else { 9_000_000 };
+    assert!(total > least && written.len() > 1_000, "{total} bytes of {} writings", written.len());
     let mut leaks = Vec::new();
     for (place, bytes) in &written {
         leaks.extend(search.found(bytes).into_iter().map(|found| format!("{place}: {found}")));

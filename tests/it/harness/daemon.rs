@@ -259,6 +259,13 @@ impl Daemon {
         command(&self.directory, &[&["--config", config], arguments].concat())
     }
 
+    /// Starts a command that is to be killed; nobody reads what it says.
+    pub(crate) fn begin_process(&self, arguments: &[&str]) -> Child {
+        let mut command = binary();
+        command.current_dir(&self.directory).args(["--config", "postbackd.toml"]).args(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Begins a command against this daemon. With `deaf`, nobody reads its standard output.
     pub(crate) fn begin(&self, arguments: &[&str], deaf: bool) -> Running {
         let mut command = binary();

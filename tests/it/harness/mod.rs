@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use postbackd::domain::engine_kind::EngineKind;
 use postbackd::ops::clock::SystemClock;
 use postbackd::receiver::{LedgerSnapshot, Receiver, ReceiverOptions, Script, Verify};
 use serde_json::{Value, json};
@@ -26,6 +27,12 @@ pub(crate) fn patience() -> Duration {
 pub(crate) fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().map_or(default, |text| text.parse().unwrap())
 }
+
+/// The engine that daemons keep their stores in: `POSTBACKD_TEST_ENGINE`, sled by default.
+pub(crate) fn engine() -> EngineKind {
+    std::env::var("POSTBACKD_TEST_ENGINE").map_or(EngineKind::Sled, |name| EngineKind::named(&name).unwrap())
+}
+
 /// The token that may do everything.
 pub(crate) const TOKEN: &str = "test-token-of-everything";
 /// The token that may only hand events in.
@@ -243,12 +250,13 @@ pub(crate) fn write_daemon_file(directory: &Path, ports: &[u16], api_lines: &str
     std::fs::write(directory.join("events.toml"), include_str!("../../../config/events.toml")).unwrap();
     let file = format!(
         "events = \"events.toml\"\naffiliates = \"affiliates\"\n\
-         [outbox]\npath = \"outbox\"\nkeep_free = \"16MiB\"\n\
+         [outbox]\nengine = \"{}\"\npath = \"outbox\"\nkeep_free = \"16MiB\"\n\
          [api]\nlisten = \"127.0.0.1:0\"\nsocket = \"postbackd.sock\"\n{api_lines}\n\
          [[api.token]]\nname = \"tests\"\nsha256 = \"{}\"\nscopes = [\"ingest\", \"read\", \"replay\", \"configure\"]\n\
          [[api.token]]\nname = \"backend\"\nsha256 = \"{}\"\nscopes = [\"ingest\"]\n\
          [egress]\nallow = [\"127.0.0.0/8\"]\nports = [80, 443{}{}]\n\
          [log]\nformat = \"json\"\n{lines}",
+        engine().name(),
         hex::encode(Sha256::digest(TOKEN)),
         hex::encode(Sha256::digest(INGEST_TOKEN)),
         if ports.is_empty() { "" } else { ", " },
