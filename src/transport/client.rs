@@ -27,8 +27,9 @@ use crate::domain::request::PreparedRequest;
 use crate::ops::clock::monotonic;
 use crate::planted::{Bug, planted};
 
-/// Idle connections kept for each receiver.
-const IDLE_PER_HOST: usize = 64;
+/// Idle connections kept for each receiver: many affiliates may be on one platform, each with its own concurrency, and a
+/// connection above this is closed behind every answer.
+const IDLE_PER_HOST: usize = 512;
 /// How long an idle connection is kept; shorter than what common servers grant.
 const IDLE_FOR: Duration = Duration::from_secs(50);
 /// Most headers of a response.
