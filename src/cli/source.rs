@@ -242,7 +242,7 @@ mod tests {
         let (context, _) = context(directory.path());
         let data = directory.path().join("data");
         drop(SledEngine::open(&data, 1 << 20).unwrap());
-        std::os::unix::fs::chown(data.join("sled"), Some(12_345), None).unwrap();
+        std::os::unix::fs::chown(data.join("sled").join("db"), Some(12_345), None).unwrap();
         let failure = Source::open(&context).await.err().unwrap();
         assert_eq!(failure.exit(), Exit::Auth);
         assert!(failure.to_string().contains("#12345"), "{failure}");
