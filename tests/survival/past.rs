@@ -17,7 +17,7 @@ use postbackd::outbox::{AcceptRequest, Ingested, Options, Outbox, PlannedDeliver
 use tokio::task::JoinSet;
 
 /// Longer ago than a daemon of ours keeps anything.
-const AGO: Duration = Duration::from_hours(2);
+pub(crate) const AGO: Duration = Duration::from_hours(48);
 /// Events handed over at a time.
 const BATCH: u64 = 500;
 const CACHE_BYTES: u64 = 32 << 20;

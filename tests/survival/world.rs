@@ -121,7 +121,7 @@ impl World {
         format!(
             "events = \"events.toml\"\naffiliates = \"affiliates\"\n\
              [outbox]\nengine = \"{}\"\npath = \"{}\"\nkeep_free = \"16MiB\"\ncache = \"8MiB\"\n\
-             retain = {{ delivered = \"1h\", dead = \"1h\" }}\n\
+             retain = {{ delivered = \"24h\", dead = \"24h\" }}\n\
              [api]\nlisten = \"127.0.0.1:0\"\nsocket = \"{socket}\"\n\
              [[api.token]]\nname = \"survival\"\nsha256 = \"{}\"\n\
              scopes = [\"ingest\", \"read\", \"replay\", \"configure\"]\n\
