@@ -50,6 +50,11 @@ impl Column {
         if name.is_empty() {
             return Err("a column of the header has no name".into());
         }
+        // Where files were joined there may be one, which nobody sees.
+        if header.contains('\u{feff}') {
+            let shown = header.replace('\u{feff}', "");
+            return Err(format!("the column {shown:?} of the header has a byte order mark in it: remove it"));
+        }
         Ok(Self { parent, name: name.to_owned(), kind })
     }
 

@@ -91,7 +91,7 @@ fn rows_become_events_with_nested_fields() {
 
 #[test]
 fn a_header_that_makes_no_sense_is_refused() {
-    for text in ["a,a\n", "a,,b\n", "params.,b\n"] {
+    for text in ["a,a\n", "a,,b\n", "params.,b\n", "a,\u{feff}b\n"] {
         let input = Box::new(Cursor::new(text.as_bytes().to_vec()));
         assert!(format::open(input, Some(Format::Csv), Path::new("-"), b',').is_err(), "{text:?}");
     }
