@@ -13,8 +13,10 @@ use postbackd::domain::outcome::Outcome;
 use postbackd::domain::postback::OrderPolicy;
 use postbackd::domain::record::{AttemptRecord, Timings};
 use postbackd::ops::clock::{Clock, SystemClock};
-use postbackd::outbox::{AcceptRequest, Ingested, Options, Outbox, PlannedDelivery, Settlement, SledEngine};
+use postbackd::outbox::{AcceptRequest, Ingested, Options, Outbox, PlannedDelivery, Settlement, open_engine};
 use tokio::task::JoinSet;
+
+use crate::world::engine;
 
 /// Longer ago than a daemon of ours keeps anything.
 pub(crate) const AGO: Duration = Duration::from_hours(48);
@@ -36,7 +38,7 @@ impl Clock for Then {
 
 /// Fills a new store with events that were delivered long ago, to the affiliate they are of and to `audit`.
 pub(crate) async fn fill(outbox: &Path, events: u64) -> Past {
-    let engine = Arc::new(SledEngine::open(outbox, CACHE_BYTES).unwrap());
+    let engine = open_engine(engine(), outbox, CACHE_BYTES).unwrap();
     let options = Options { clock: Arc::new(Then), keep_free: None, observer: None };
     let store = Outbox::open(engine, options).unwrap();
     let mut past = Past::new();
