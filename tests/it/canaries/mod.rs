@@ -246,3 +246,31 @@ async fn no_byte_that_the_program_writes_tells_a_secret() {
     leaks.dedup();
     assert!(leaks.is_empty(), "{} leaks: {:#?}", leaks.len(), &leaks[..leaks.len().min(60)]);
 }
+
+/// Where the configuration is that [`panics_with_everything`] takes.
+const PANICKING: &str = "POSTBACKD_TEST_PANICKING";
+
+/// Run by the test below, in a process of its own that has the secrets in its environment.
+#[test]
+#[ignore = "panics, for another test to look at what it says"]
+fn panics_with_everything() {
+    let loaded = postbackd::config::load(Path::new(&std::env::var(PANICKING).unwrap())).unwrap();
+    let postbacks: usize = loaded.settings.affiliates.values().map(|affiliate| affiliate.postbacks.len()).sum();
+    panic!("with {postbacks} postbacks: {:?}", loaded.settings);
+}
+
+#[test]
+fn a_panic_says_no_secret() {
+    let canaries = flock::all();
+    let world = world("127.0.0.1:9".parse().unwrap(), &canaries);
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["canaries::panics_with_everything", "--exact", "--ignored", "--nocapture"]);
+    command.envs(world.variables.iter().map(|(name, value)| (name, value)));
+    command.env(PANICKING, world.path("postbackd.toml")).env("RUST_BACKTRACE", "full").stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&said);
+    assert!(!text.contains("with 0 postbacks") && text.contains("postbacks: Settings {"), "{text}");
+    let search = Search::new(canaries.iter().map(|canary| (canary.name.as_str(), canary.value.as_str())));
+    assert_eq!(search.found(&said), [""; 0]);
+}
