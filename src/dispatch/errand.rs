@@ -5,12 +5,12 @@
 
 use jiff::Timestamp;
 
+use crate::domain::concealed::Concealed;
 use crate::domain::event::Event;
 use crate::domain::id::DeliveryId;
 use crate::domain::outcome::{self, Failure, Judgement, Outcome, Response};
 use crate::domain::postback::Postback;
 use crate::domain::record::{self, AttemptRecord, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, RecordedResponse, Timings};
-use crate::domain::request::Mask;
 use crate::domain::retry::parse_retry_after;
 use crate::domain::template::Scope;
 use crate::domain::timestamp::to_micros;
@@ -75,7 +75,7 @@ pub(crate) async fn run(errand: Errand<'_>, postback: &Postback, wire: &dyn Wire
         Err(error) => return failed(blank, outcome::failure_to_render(&error), error.to_string()),
     };
     let blank = AttemptRecord { request: Some(request.record.clone().capped()), digest: Some(request.digest), ..blank };
-    let mask = request.concealed.mask();
+    let mask = request.concealed.clone();
     let Exchange { result, timings, remote } = wire.send(request, postback.timeouts).await;
     let blank = AttemptRecord { timings, remote: remote.map(|address| address.to_string()), ..blank };
     match result {
@@ -88,7 +88,7 @@ pub(crate) async fn run(errand: Errand<'_>, postback: &Postback, wire: &dyn Wire
     }
 }
 
-fn judged(blank: AttemptRecord, received: Received, postback: &Postback, mask: &Mask, now: Timestamp) -> Made {
+fn judged(blank: AttemptRecord, received: Received, postback: &Postback, mask: &Concealed, now: Timestamp) -> Made {
     let response = Response {
         status: received.status,
         content_type: received.header("content-type"),
@@ -107,7 +107,7 @@ fn judged(blank: AttemptRecord, received: Received, postback: &Postback, mask: &
 }
 
 /// The rule's text: a configured pattern may name a secret that it looks for, and it may be long.
-fn kept_rule(judgement: &Judgement, mask: &Mask) -> String {
+fn kept_rule(judgement: &Judgement, mask: &Concealed) -> String {
     let mut rule = mask.over(&judgement.rule, record::KEPT_ERROR_BYTES);
     record::cut(&mut rule, record::KEPT_ERROR_BYTES);
     rule
@@ -122,7 +122,7 @@ fn failed(blank: AttemptRecord, failure: Failure, mut error: String) -> Made {
 }
 
 /// What is kept of a response. It is masked before it is cut: a cut could leave half a secret that nobody finds.
-fn recorded(received: Received, broke_off: bool, mask: &Mask) -> RecordedResponse {
+fn recorded(received: Received, broke_off: bool, mask: &Concealed) -> RecordedResponse {
     let Received { status, headers, body, over_cap } = received;
     let masked = |text: &String| mask.over(text, KEPT_HEADER_BYTES);
     let headers = headers.iter().take(record::KEPT_HEADERS);

@@ -4,6 +4,7 @@
 //! configuration come in as arguments, so that each decision can be tested and replayed exactly.
 
 pub mod affiliate;
+pub mod concealed;
 pub mod delivery;
 pub mod dictionary;
 pub mod engine_kind;

@@ -17,7 +17,6 @@ use crate::domain::id::{EventType, OfferId};
 use crate::domain::plan::Affiliates;
 use crate::domain::postback::Postback;
 use crate::domain::record;
-use crate::domain::request::Concealed;
 
 /// One affiliate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -160,7 +159,7 @@ fn postback_of_settings(postback: &Postback) -> PostbackView {
     let wants = &postback.wants;
     let millis = |time: &std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     // A pattern may name the secret that it looks for.
-    let mask = Concealed::new(postback.secrets.values().cloned()).mask();
+    let mask = postback.secrets.concealed();
     let rule = |rule: &crate::domain::outcome::ResponseRule| {
         let mut text = mask.over(&format!("{} → {}", rule.when, rule.then.outcome()), record::KEPT_ERROR_BYTES);
         record::cut(&mut text, record::KEPT_ERROR_BYTES);

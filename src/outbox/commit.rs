@@ -240,6 +240,7 @@ impl<'s> Builder<'s> {
                     self.shared.engine.apply(batch)?;
                     self.shared.tap.applied(copy);
                 }
+                self.writer.applied();
                 Ok(effects)
             }),
         };

@@ -1,13 +1,11 @@
 //! The handle to the outbox: opens the store, starts the commit threads, passes requests on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use utoipa::ToSchema;
 
 use super::arrivals::{Arrivals, Due, SendClass};
 use super::backup::{TakeError, Taken, take_in_use};
@@ -24,6 +22,7 @@ use super::model::{
 };
 use super::opening::{check_format, last_event, load_mirror, recover};
 use super::read::{Reader, SharedMirror};
+use super::room::{Disk, Room};
 use crate::domain::delivery::{Delivery, State};
 use crate::domain::export_mark::{ExportMark, MarkRefused, MarkRequest};
 use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
@@ -32,8 +31,6 @@ use crate::ops::clock::SharedClock;
 
 /// Requests that may wait for the commit thread.
 const MAX_REQUESTS: usize = 4_096;
-/// The part of the disk kept free below which nothing is sent any more.
-const RESERVE_FOR_RECORDS: u64 = 4;
 /// Targets of a bulk order that are written down in one go.
 const TARGETS_AT_ONCE: usize = 4_096;
 /// How often the engine is asked whether something has failed that it told nobody of.
@@ -61,7 +58,7 @@ pub struct Outbox {
     claims: Claims,
     arrivals: Arc<Arrivals>,
     failure: Arc<Failure>,
-    keep_free: Option<Arc<(PathBuf, u64)>>,
+    disk: Option<Arc<Disk>>,
     threads: Arc<Threads>,
 }
 
@@ -109,7 +106,7 @@ impl Outbox {
             claims,
             arrivals: shared.arrivals,
             failure: shared.failure,
-            keep_free: options.keep_free.map(Arc::new),
+            disk: options.keep_free.map(|(path, least)| Arc::new(Disk::new(path, least))),
             threads: Arc::new(Threads(std::sync::Mutex::new(threads))),
         })
     }
@@ -400,16 +397,11 @@ impl Outbox {
 
     /// What the disk has room for. Where it does not tell, there is enough: a write that fails stops everything anyway.
     pub fn room(&self) -> Room {
-        let Some((path, least)) = self.keep_free.as_deref() else { return Room::Enough };
-        free_bytes(path).map_or(Room::Enough, |free| Room::of(free, *least))
+        self.disk.as_ref().map_or(Room::Enough, |disk| disk.room())
     }
 
     fn check_disk(&self) -> Result<(), OutboxError> {
-        let Some((path, least)) = self.keep_free.as_deref() else { return Ok(()) };
-        match free_bytes(path) {
-            Ok(free) if free < *least => Err(OutboxError::DiskFull { free, least: *least }),
-            Ok(_) | Err(_) => Ok(()),
-        }
+        self.disk.as_ref().map_or(Ok(()), |disk| disk.check())
     }
 
     /// Ends the commit threads behind all requests made so far, and waits until these are durable.
@@ -418,38 +410,6 @@ impl Outbox {
         let handles = std::mem::take(&mut *self.threads.0.lock().unwrap_or_else(PoisonError::into_inner));
         let _ = tokio::task::spawn_blocking(move || handles.into_iter().for_each(|handle| drop(handle.join()))).await;
     }
-}
-
-/// What the disk of the store has room for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Room {
-    /// Everything.
-    Enough,
-    /// Records of attempts; no new events.
-    Reserve,
-    /// Nothing. Nothing is sent, either: what cannot be written down would be sent again.
-    Exhausted,
-}
-
-impl Room {
-    /// What so many free bytes have room for, where so many are to stay free.
-    fn of(free: u64, least: u64) -> Self {
-        match free {
-            free if free < least / RESERVE_FOR_RECORDS => Self::Exhausted,
-            free if free < least => Self::Reserve,
-            _ => Self::Enough,
-        }
-    }
-}
-
-/// Bytes that an unprivileged process may still write on the file system of a path.
-///
-/// # Errors
-/// When the file system does not tell.
-pub fn free_bytes(path: &Path) -> std::io::Result<u64> {
-    let stat = rustix::fs::statvfs(path)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 fn start_threads(
@@ -473,15 +433,4 @@ fn start_threads(
         .name("outbox-watch".into())
         .spawn(move || commit::watch(&for_watch, &ended, WATCH_PAUSE))?;
     Ok(vec![build, sync, watch])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Room;
-
-    #[test]
-    fn a_quarter_of_what_stays_free_is_for_records_of_attempts() {
-        let rooms = [24, 25, 99, 100].map(|free| Room::of(free, 100));
-        assert_eq!(rooms, [Room::Exhausted, Room::Reserve, Room::Reserve, Room::Enough]);
-    }
 }

@@ -20,6 +20,8 @@ pub struct Lease {
     before: Delivery,
     next_entry: u32,
     group: GroupKey,
+    /// How often order groups had moved before the record was read.
+    moves: u64,
     intent: bool,
     original: Option<Event>,
 }
@@ -48,6 +50,7 @@ impl Begun {
 impl Lease {
     /// Takes the right to attempt a delivery that is claimed already; `None` where it is not scheduled.
     pub(super) fn take(reader: &Reader, id: DeliveryId, claim: Claim) -> Result<Option<Self>, OutboxError> {
+        let moves = reader.moves();
         let Some(record) = reader.event(id.event)? else { return Ok(None) };
         let Some((next_entry, before)) = reader.view().standing(id, &record)? else { return Ok(None) };
         if !matches!(before.state, State::Scheduled { .. }) {
@@ -59,7 +62,7 @@ impl Lease {
         let group = GroupKey { affiliate: name.affiliate, owner, root };
         let original = reader.original_of(id.event, &record.event)?;
         let record = Arc::new(record);
-        Ok(Some(Self { id, claim, record, postback, before, next_entry, group, intent: false, original }))
+        Ok(Some(Self { id, claim, record, postback, before, next_entry, group, moves, intent: false, original }))
     }
 
     /// The delivery.
@@ -93,6 +96,10 @@ impl Lease {
 
     pub(super) fn group(&self) -> &GroupKey {
         &self.group
+    }
+
+    pub(super) fn moves(&self) -> u64 {
+        self.moves
     }
 
     pub(super) fn has_intent(&self) -> bool {

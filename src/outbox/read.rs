@@ -29,6 +29,8 @@ pub(crate) struct Mirror {
     pub(crate) totals: Totals,
     pub(crate) tallies: BTreeMap<PostbackNo, Tally>,
     pub(crate) stored: Stored,
+    /// How often deliveries have joined another order group, counted once that is visible.
+    pub(crate) moves: u64,
 }
 
 pub(crate) type SharedMirror = Arc<RwLock<Mirror>>;
@@ -67,6 +69,10 @@ impl Reader {
 
     pub(crate) fn view(&self) -> View<'_> {
         View { engine: &*self.engine, overlay: None }
+    }
+
+    pub(super) fn moves(&self) -> u64 {
+        self.mirror().moves
     }
 
     fn mirror(&self) -> std::sync::RwLockReadGuard<'_, Mirror> {

@@ -73,6 +73,10 @@ impl View<'_> {
 
     /// A delivery's last history entry with the number of the next one.
     pub(crate) fn last_entry(&self, id: DeliveryId) -> Result<(u32, Option<HistoryEntry>), OutboxError> {
+        // Most deliveries have none yet, which a look for the first of them says for less than a walk does.
+        if self.get(&keys::history(id, 0))?.is_none() {
+            return Ok((0, None));
+        }
         let Some((key, bytes)) = self.last_with_prefix(&keys::histories(id))? else { return Ok((0, None)) };
         let next = keys::parse_history_number(&key).and_then(|number| number.checked_add(1));
         let next = next.ok_or_else(|| codec::corrupt(&key, "its number has none behind it"))?;
@@ -120,11 +124,26 @@ impl View<'_> {
 
     /// The events of an owner's transaction and those that joined its group, in the order of acceptance.
     pub(crate) fn related_of(&self, transaction: &TransactionId, owner: &AffiliateId) -> Result<Related, OutboxError> {
-        let prefix = keys::owned_transaction(transaction, owner);
-        let mut ids: Vec<EventId> = Vec::new();
-        for (_, value) in self.with_prefix(&prefix)? {
-            ids.extend(event_ids(&value));
+        self.related_in(&self.owned(transaction, owner)?, owner)
+    }
+
+    /// What is known of an owner's transaction: which events it has, by their identities, and which joined its group.
+    pub(crate) fn owned(&self, transaction: &TransactionId, owner: &AffiliateId) -> Result<Owned, OutboxError> {
+        Ok(Owned(self.with_prefix(&keys::owned_transaction(transaction, owner))?))
+    }
+
+    /// The value of an identity key of an owner's transaction.
+    pub(crate) fn identity_in(&self, owned: &Owned, identity: &[u8]) -> Result<Option<Vec<u8>>, OutboxError> {
+        match owned.0.iter().find(|(key, _)| key == identity) {
+            Some((_, value)) => Ok(Some(value.clone())),
+            None if owned.0.len() < MAX_PREFIXED => Ok(None),
+            None => self.get(identity),
         }
+    }
+
+    /// As [`View::related_of`], of what has been read.
+    pub(crate) fn related_in(&self, owned: &Owned, owner: &AffiliateId) -> Result<Related, OutboxError> {
+        let mut ids: Vec<EventId> = owned.0.iter().flat_map(|(_, value)| event_ids(value)).collect();
         ids.sort_unstable();
         ids.dedup();
         let mut related = Related { events: Vec::with_capacity(ids.len()), damaged: false };
@@ -142,6 +161,10 @@ impl View<'_> {
         Ok(related)
     }
 }
+
+/// The keys of an owner's transaction, with the ids in them; at most [`MAX_PREFIXED`].
+#[derive(Debug)]
+pub(crate) struct Owned(Vec<Pair>);
 
 /// The events found for a transaction.
 #[derive(Debug, Default)]

@@ -13,9 +13,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use super::client::{Exchange, Transport};
 use super::egress::EgressPolicy;
 use super::resolver::{LookUp, Resolver};
+use crate::domain::concealed::Concealed;
 use crate::domain::outcome::Failure;
 use crate::domain::postback::Timeouts;
-use crate::domain::request::{Concealed, PreparedRequest, RecordedRequest};
+use crate::domain::request::{PreparedRequest, RecordedRequest};
 use crate::receiver::{Receiver, ReceiverOptions, Script};
 
 const RESPONSE_CAP: usize = 64 * 1024;

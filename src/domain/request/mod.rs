@@ -34,8 +34,6 @@
 //! This module refuses to know how a request is sent.
 
 mod body;
-mod concealed;
-mod echo;
 mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
@@ -45,7 +43,6 @@ mod parameter;
 mod url;
 
 pub use super::template::RenderError;
-pub use concealed::{Concealed, LEAST_BYTES, Mask};
 pub use explain::{Explanation, Part, PartFate, PartPlace, SignedText};
 
 use std::cell::RefCell;
@@ -58,6 +55,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use self::url::UrlTemplate;
+use super::concealed::Concealed;
 use super::nearest::nearest;
 use super::signature::{Placement, SignatureScheme, Unsigned};
 use super::template::encode::Place;
@@ -303,7 +301,7 @@ impl RequestTemplate {
         let Draft { url, headers, body } = draft;
         let digest = digest(&self.method, &url, &headers, body.as_bytes());
         let (method, body) = (self.method.clone(), Bytes::from(body));
-        let concealed = Concealed::new(scope.secrets.values().cloned().chain(noted.into_inner()));
+        let concealed = scope.secrets.concealed().and(Concealed::new(noted.into_inner()));
         Ok(PreparedRequest { method, url, headers, body, record, digest, concealed })
     }
 

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::path::RequestPart;
+use crate::domain::concealed::Concealed;
 use crate::domain::event::Event;
 use crate::domain::id::{DeliveryId, EventId};
 
@@ -40,33 +41,37 @@ pub struct Scope<'a> {
 ///
 /// Shows only names when printed.
 #[derive(Clone, Default)]
-pub struct Secrets(BTreeMap<String, Vec<SecretString>>);
+pub struct Secrets {
+    by_name: BTreeMap<String, Vec<SecretString>>,
+    concealed: Concealed,
+}
 
 impl Secrets {
     /// Takes secrets by name; a name without any value counts as absent.
     pub fn new(secrets: BTreeMap<String, Vec<SecretString>>) -> Self {
-        Self(secrets)
+        let concealed = Concealed::new(secrets.values().flatten().cloned());
+        Self { by_name: secrets, concealed }
     }
 
     /// The live values of a secret, the current one first; never empty.
     pub fn get(&self, name: &str) -> Option<&[SecretString]> {
-        self.0.get(name).map(Vec::as_slice).filter(|values| !values.is_empty())
+        self.by_name.get(name).map(Vec::as_slice).filter(|values| !values.is_empty())
     }
 
-    /// The live values of all secrets.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &SecretString> {
-        self.0.values().flatten()
+    /// The live values of all secrets, as what no answer may bring back.
+    pub(crate) fn concealed(&self) -> &Concealed {
+        &self.concealed
     }
 
     /// The names there are.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.by_name.keys().map(String::as_str)
     }
 }
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.by_name.keys()).finish()
     }
 }
 

@@ -88,6 +88,7 @@ impl<'e> Store<'e> {
             return None;
         }
         self.engine.apply(batch).unwrap();
+        self.writer.applied();
         drop(effects);
         Some(result)
     }

@@ -29,7 +29,8 @@ impl Writer<'_> {
     pub(crate) fn accept(&mut self, request: &AcceptRequest, now: Timestamp) -> Result<Ingested, OutboxError> {
         let event = &request.event;
         let identity = keys::identity(event);
-        let known = self.view().get(&identity)?;
+        let owned = self.view().owned(&event.transaction_id, &event.affiliate_id)?;
+        let known = self.view().identity_in(&owned, &identity)?;
         let mut ids = known.filter(|_| !planted(Bug::DuplicateAccepted)).unwrap_or_default();
         let mut outdated = Vec::new();
         for id in event_ids(&ids) {
@@ -51,9 +52,9 @@ impl Writer<'_> {
             return Err(codec::corrupt(&keys::event(id), "no id is left behind it"));
         }
         let (root, related) = if event.transaction_given || event.reverses.is_some() {
-            self.resolve_root(event)?
+            self.resolve_root(event, &owned)?
         } else {
-            self.root_of_click(id, request, now)?
+            self.root_of_click(id, request, &owned, now)?
         };
         if related.events.len() >= MAX_GROUP_EVENTS {
             return Err(OutboxError::GroupFull { transaction: root, most: MAX_GROUP_EVENTS });

@@ -10,8 +10,8 @@ use crate::domain::order::{Facts, Group, Member, Told};
 use crate::domain::record::Cause;
 use crate::outbox::keys::{self, GroupHash};
 use crate::outbox::model::{AcceptRequest, EventRecord, OutboxError, PostbackNo};
-use crate::outbox::view::MAX_GROUP_EVENTS;
 pub(super) use crate::outbox::view::Related;
+use crate::outbox::view::{MAX_GROUP_EVENTS, Owned};
 use crate::planted::{Bug, planted};
 
 /// The order group of some deliveries: one affiliate, the event's owner, one transaction.
@@ -45,8 +45,12 @@ impl Writer<'_> {
 
     /// The root of the group that a transaction belongs to, with the events of that group: its own name, unless it
     /// reverses another or is reversed by what does.
-    fn root_of(&self, name: &TransactionId, owner: &AffiliateId) -> Result<(TransactionId, Related), OutboxError> {
-        let mut named = self.view().related_of(name, owner)?;
+    fn root_of(
+        &self,
+        name: &TransactionId,
+        owner: &AffiliateId,
+        mut named: Related,
+    ) -> Result<(TransactionId, Related), OutboxError> {
         let tells = |(_, record): &&(EventId, EventRecord)| {
             record.event.transaction_id == *name || record.event.reverses.as_ref() == Some(name)
         };
@@ -62,12 +66,20 @@ impl Writer<'_> {
     /// The transaction at the root of an event's group, with the events of that group. Where the event turns out to
     /// belong to another group than its own transaction so far, that one is moved: what reverses a reversal may have
     /// been handed in before it.
-    pub(super) fn resolve_root(&mut self, event: &Event) -> Result<(TransactionId, Related), OutboxError> {
-        let (root, mut related) = self.root_of(event.group_transaction(), &event.affiliate_id)?;
-        if event.reverses.is_none() || event.transaction_id == root {
+    pub(super) fn resolve_root(
+        &mut self,
+        event: &Event,
+        owned: &Owned,
+    ) -> Result<(TransactionId, Related), OutboxError> {
+        let (own, owner) = (&event.transaction_id, &event.affiliate_id);
+        let Some(reversed) = &event.reverses else {
+            return self.root_of(own, owner, self.view().related_in(owned, owner)?);
+        };
+        let (root, mut related) = self.root_of(reversed, owner, self.view().related_of(reversed, owner)?)?;
+        if *own == root {
             return Ok((root, related));
         }
-        let (own, mut moved) = self.root_of(&event.transaction_id, &event.affiliate_id)?;
+        let (own, mut moved) = self.root_of(own, owner, self.view().related_in(owned, owner)?)?;
         if own != root && related.events.len() + moved.events.len() < MAX_GROUP_EVENTS {
             for (id, record) in &mut moved.events {
                 self.move_group(*id, record, &root)?;
@@ -85,10 +97,11 @@ impl Writer<'_> {
         &self,
         id: EventId,
         request: &AcceptRequest,
+        owned: &Owned,
         now: Timestamp,
     ) -> Result<(TransactionId, Related), OutboxError> {
         let Event { transaction_id, affiliate_id, .. } = &request.event;
-        let earlier = self.view().related_of(transaction_id, affiliate_id)?;
+        let earlier = self.view().related_in(owned, affiliate_id)?;
         let alike = |(_, record): &&(EventId, EventRecord)| {
             record.event.transaction_id == *transaction_id && !request.tells_apart(record, now)
         };
@@ -102,6 +115,7 @@ impl Writer<'_> {
     }
 
     fn move_group(&mut self, id: EventId, record: &mut EventRecord, root: &TransactionId) -> Result<(), OutboxError> {
+        self.moved = true;
         let ordinals = 0..u16::try_from(record.plan.len()).unwrap_or(u16::MAX);
         let deliveries: Vec<DeliveryId> = ordinals.map(|ordinal| DeliveryId { event: id, ordinal }).collect();
         let old: Vec<_> = deliveries.iter().map(|id| self.group_of(*id, record)).collect();
@@ -174,8 +188,9 @@ impl Writer<'_> {
     /// Carries out what follows for those who wait in a group. Where a record of it is damaged, nobody can tell whether
     /// they may go out: they are held for a person.
     pub(super) fn follow(&mut self, key: &GroupKey, now: Timestamp) -> Result<(), OutboxError> {
-        let waiting = keys::waiting_in(key.hash());
-        if planted(Bug::LostSuccessor) || !self.view().has_prefix(&waiting)? {
+        let hash = key.hash();
+        let waiting = keys::waiting_in(hash);
+        if planted(Bug::LostSuccessor) || !self.waiting.may_hold(hash) || !self.view().has_prefix(&waiting)? {
             return Ok(());
         }
         if let Some(group) = self.whole_group(key)? {

@@ -11,6 +11,7 @@ mod mark;
 mod order;
 mod retire;
 mod settle;
+mod waiting;
 
 pub(crate) use groups::GroupKey;
 
@@ -20,6 +21,7 @@ use std::sync::PoisonError;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use self::waiting::WaitingGroups;
 use super::arrivals::{Due, SendClass};
 use super::bulk::BulkRecord;
 use super::claims::{Claim, Claims};
@@ -65,6 +67,9 @@ pub(crate) struct Writer<'a> {
     bulks: BTreeMap<BulkId, BulkRecord>,
     undo_bulks: Vec<(BulkId, Option<BulkRecord>)>,
     marks: BTreeMap<ConsumerName, ExportMark>,
+    /// Whether deliveries join another order group; until that is visible to those who take leases.
+    moved: bool,
+    waiting: WaitingGroups,
 }
 
 /// A key with what the overlay held for it before, if anything.
@@ -104,6 +109,8 @@ impl<'a> Writer<'a> {
             bulks: BTreeMap::new(),
             undo_bulks: Vec::new(),
             marks: BTreeMap::new(),
+            moved: false,
+            waiting: WaitingGroups::of(engine),
         }
     }
 
@@ -118,6 +125,9 @@ impl<'a> Writer<'a> {
     }
 
     fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        if value.is_some() {
+            self.waiting.note(&key);
+        }
         let previous = self.overlay.insert(key.clone(), value);
         self.undo.push((key, previous));
     }
@@ -207,6 +217,13 @@ impl<'a> Writer<'a> {
         self.undo.clear();
         let writes = std::mem::take(&mut self.overlay).into_iter().collect();
         Ok((Batch { writes }, std::mem::take(&mut self.effects)))
+    }
+
+    /// To be called once the writes of a group are visible.
+    pub(crate) fn applied(&mut self) {
+        if std::mem::take(&mut self.moved) {
+            self.mirror.write().unwrap_or_else(PoisonError::into_inner).moves += 1;
+        }
     }
 
     /// Bytes gathered so far, roughly.

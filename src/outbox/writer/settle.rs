@@ -55,6 +55,9 @@ impl Writer<'_> {
 
     /// The group of a leased delivery as it is now: it may have joined another since.
     fn group_now(&self, id: DeliveryId, lease: &Lease) -> Result<GroupKey, OutboxError> {
+        if !self.moved && self.mirror.read().unwrap_or_else(PoisonError::into_inner).moves == lease.moves() {
+            return Ok(lease.group().clone());
+        }
         let known = match self.view().event(id.event) {
             Err(OutboxError::Corrupt { .. }) => None,
             record => record?.and_then(|record| self.group_of(id, &record)),

@@ -14,17 +14,6 @@ const MAX_ENTITY: usize = 10;
 /// Characters that must have been met before the end of a broken text counts as the beginning of a value.
 const LEAST_MET: usize = 4;
 
-/// Marks the bytes that some spelling of a text begins with.
-pub(super) fn mark_starts(text: &str, starts: &mut [bool; 256]) {
-    let first = text.bytes().next().into_iter();
-    let spelled = first.flat_map(|byte| [byte.to_ascii_lowercase(), byte.to_ascii_uppercase()]);
-    for byte in spelled.chain(*b"%+\\&") {
-        if let Some(start) = starts.get_mut(usize::from(byte)) {
-            *start = true;
-        }
-    }
-}
-
 /// Where a spelling of `wanted` ends that begins at a place; the longest. Where the text is not whole, its end counts
 /// as one when enough of `wanted` stands before it.
 pub(super) fn end(text: &[u8], at: usize, wanted: &str, is_whole: bool) -> Option<usize> {
@@ -68,7 +57,7 @@ fn is_likely(rest: &[u8], wanted: &str) -> bool {
 }
 
 /// Whether a byte stands for others behind it, or for another than itself.
-fn is_escape(byte: u8) -> bool {
+pub(super) fn is_escape(byte: u8) -> bool {
     matches!(byte, b'%' | b'+' | b'\\' | b'&')
 }
 
