@@ -7,8 +7,9 @@ use tokio::task::JoinSet;
 
 use super::client::Load;
 use super::discard::Discard;
-use super::figure::{Figure, Measured, Series, Target, Unit};
+use super::figure::{Figure, Measured, Series, Unit};
 use super::server::{Served, Setup};
+use super::targets::Targets;
 use super::{BenchError, BenchOptions, disk, failed, sample, stored};
 use crate::ops::clock::monotonic;
 use crate::outbox::{Outbox, OutboxError};
@@ -48,7 +49,7 @@ pub(super) async fn run(options: &BenchOptions, say: &dyn Fn(&str)) -> Result<Ve
         for _ in 0..turns {
             compared.turn(directory, &storing, &twin, &port).await?;
         }
-        compared.figures(&mut figures);
+        compared.figures(options.targets(), &mut figures);
     }
     port.close().await;
     storing.stop().await;
@@ -117,16 +118,16 @@ impl Compared {
         Ok(())
     }
 
-    fn figures(&self, figures: &mut Vec<Figure>) {
+    fn figures(&self, targets: Targets, figures: &mut Vec<Figure>) {
         let Load { clients, batch, .. } = self.load;
         if (clients, batch) == (1, 1) {
-            figures.push(self.http_p50.beside(&self.disk_p50, Some(Target::AtMost(4.0))));
+            figures.push(self.http_p50.beside(&self.disk_p50, Some(targets.accept_alone())));
         }
         figures.push(self.http.beside(&self.disk, None));
-        let half = ((clients, batch) == (64, 1)).then_some(Target::AtLeast(0.5));
-        figures.push(self.http.beside(&self.twin, half));
+        let singles = ((clients, batch) == (64, 1)).then_some(targets.accept_singles());
+        figures.push(self.http.beside(&self.twin, singles));
         if batch > 1 {
-            figures.push(self.http.beside(&self.port, Some(Target::AtLeast(0.8))));
+            figures.push(self.http.beside(&self.port, Some(targets.accept_batches())));
         }
     }
 }

@@ -18,14 +18,6 @@ const PENDING: usize = AFFILIATES / 2;
 /// Events handed over at a time, and callers that do so.
 const BATCH: usize = 500;
 const FILLERS: usize = 8;
-/// The backlog up to which the targets are meant.
-const MEANT: usize = 2_000_000;
-/// What a daemon with it may hold in memory.
-const MOST_MEMORY: f64 = 1_073_741_824.0;
-/// Seconds within which it is to be there again after it was killed.
-const MOST_SECONDS: f64 = 20.0;
-/// How fast it is to be, beside an empty store.
-const LEAST_SPEED: f64 = 0.8;
 /// How often it is told how far the filling is.
 const TOLD: usize = 500_000;
 
@@ -42,22 +34,21 @@ pub(super) async fn run(options: &BenchOptions, pending: usize, say: &dyn Fn(&st
     say("starting daemons over both, and letting both work");
     let [empty_config, full_config] = &configs;
     let (idle, loaded) = (Child::start(empty_config).await?, Child::start(full_config).await?);
-    let meant = |target: Target| Some(target).filter(|_| pending <= MEANT);
-    let fast = meant(Target::AtLeast(LEAST_SPEED));
+    let targets = options.targets();
+    let (fast, little, soon) = (targets.speed(pending), targets.memory(pending), targets.start(pending));
     let told = |what: &str| format!("{pending} pending: {what}");
     let size = |what: &str, bytes: f64, target| Series::once(told(what), Unit::Bytes, bytes).figure(target);
     let seconds = |what: &str, child: &Child| Series::once(told(what), Unit::Seconds, child.ready_after.as_secs_f64());
     // The engine has all of the filling to look through, as where it was killed in the middle of it.
-    let soon = meant(Target::AtMost(MOST_SECONDS));
     figures.push(seconds("ready at the first start behind the filling", &loaded).figure(soon));
     figures.push(size("memory once ready", loaded.resident_bytes()?, None));
     figures.push(whole_way(options, pending, &receiver, [&idle, &loaded]).await?.figure(fast));
-    figures.push(size("memory after that work", loaded.resident_bytes()?, meant(Target::AtMost(MOST_MEMORY))));
+    figures.push(size("memory after that work", loaded.resident_bytes()?, little));
     say("killing the daemon, and starting it again");
     loaded.kill()?;
     let again = Child::start(full_config).await?;
     figures.push(seconds("ready after kill -9", &again).figure(soon));
-    figures.push(size("memory after kill -9", again.resident_bytes()?, meant(Target::AtMost(MOST_MEMORY))));
+    figures.push(size("memory after kill -9", again.resident_bytes()?, little));
     again.stop().await?;
     idle.stop().await?;
     receiver.stop().await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::figure::{Figure, Measured, Series, Target, Unit};
+use super::figure::{Figure, Measured, Series, Unit};
 use super::{BenchError, BenchOptions, failed, sample, stored};
 use crate::domain::delivery::{Conclusion, DeliveredHow, Delivery, State};
 use crate::domain::engine_kind::EngineKind;
@@ -38,7 +38,7 @@ pub(super) async fn run(options: &BenchOptions, say: &dyn Fn(&str)) -> Result<Ve
         port.push(through_port(&outbox, options.events, turn * options.events).await?.per_second());
     }
     outbox.close().await;
-    Ok(vec![port.beside(&bare, Some(Target::AtLeast(0.9)))])
+    Ok(vec![port.beside(&bare, Some(options.targets().cycles()))])
 }
 
 /// Cycles through the port, by as many callers as are under way.

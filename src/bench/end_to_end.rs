@@ -10,15 +10,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::client::Load;
-use super::figure::{Figure, Measured, Series, Target, Unit};
+use super::figure::{Figure, Measured, Series, Unit};
 use super::server::{self, Served, Setup};
 use super::{BenchError, BenchOptions, disk, failed, sample};
 use crate::ops::clock::monotonic;
 use crate::receiver::Receiver;
 use crate::transport::api_client;
 
-/// Clients at once, events of a request, and the ratio to the bare loop that is aimed at.
-const SHAPES: [(usize, usize, f64); 2] = [(64, 1, 0.25), (16, 100, 0.33)];
+/// Clients at once, and events of a request.
+const SHAPES: [(usize, usize); 2] = [(64, 1), (16, 100)];
 /// Requests at once of which the bare loop takes the number that it is fastest with.
 const BARE_AT_ONCE: [usize; 4] = [16, 64, 128, 256];
 /// Requests by which that is found out.
@@ -38,9 +38,9 @@ pub(super) async fn run(options: &BenchOptions, say: &dyn Fn(&str)) -> Result<Ve
     let rate = |name: String| Series::new(name, Unit::PerSecond);
     let mut sending = rate(format!("bare reqwest loop, {at_once} at once"));
     let mut keeping = rate(format!("bare reqwest loop, {at_once} at once, one fdatasync a group"));
-    let mut whole_way = SHAPES.map(|(clients, batch, target)| {
+    let mut whole_way = SHAPES.map(|(clients, batch)| {
         let shape = if batch == 1 { "single events".to_owned() } else { format!("batches of {batch}") };
-        (rate(format!("the whole way, {clients} clients, {shape}")), clients, batch, target)
+        (rate(format!("the whole way, {clients} clients, {shape}")), clients, batch)
     });
     for _ in 0..options.turns {
         served.receiver.start_over();
@@ -49,7 +49,7 @@ pub(super) async fn run(options: &BenchOptions, say: &dyn Fn(&str)) -> Result<Ve
         if received != options.events as u64 {
             return Err(failed(format!("the bare loop reached the receiver {received} times")));
         }
-        for (series, clients, batch, _) in &mut whole_way {
+        for (series, clients, batch) in &mut whole_way {
             let affiliates = sample::AFFILIATES;
             let load = Load {
                 clients: *clients,
@@ -65,8 +65,8 @@ pub(super) async fn run(options: &BenchOptions, say: &dyn Fn(&str)) -> Result<Ve
     }
     served.stop().await;
     let mut figures = Vec::new();
-    for (series, .., target) in &whole_way {
-        figures.push(series.beside(&sending, Some(Target::AtLeast(*target))));
+    for (series, _, batch) in &whole_way {
+        figures.push(series.beside(&sending, Some(options.targets().whole_way(*batch))));
         figures.push(series.beside(&keeping, None));
     }
     Ok(figures)

@@ -1,7 +1,7 @@
 //! Do dead affiliates slow the others down? The same steady load, before and after five of fifty hang with all their
 //! deliveries due.
 
-use super::figure::{Figure, Series, Target, Unit};
+use super::figure::{Figure, Series, Unit};
 use super::open_loop::OpenLoop;
 use super::sample::{self, AFFILIATES};
 use super::server::{Served, Setup};
@@ -29,7 +29,7 @@ pub(super) async fn run(options: &BenchOptions, backlog: usize, say: &dyn Fn(&st
     let load = OpenLoop { rate: RATE, events: EVENTS, affiliates: healthy };
     let name = |quantile: &str, rest: &str| format!("{healthy} healthy affiliates, {RATE}/s, {quantile}{rest}");
     let hanging = format!(", {HANGING} hang with {backlog} due each");
-    let quantiles = [(500, "p50", None), (990, "p99", Some(Target::AtMost(1.1))), (999, "p99.9", None)];
+    let quantiles = [(500, "p50", None), (990, "p99", Some(options.targets().isolation())), (999, "p99.9", None)];
     let mut compared = quantiles.map(|(per_mille, quantile, target)| {
         let without = Series::new(name(quantile, ", none hangs"), Unit::Micros);
         (per_mille, without, Series::new(name(quantile, &hanging), Unit::Micros), target)

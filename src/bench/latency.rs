@@ -1,7 +1,7 @@
 //! From acceptance to the first byte at the receiver, at steady rates, beside a bare request's round trip.
 
 use super::end_to_end::Bare;
-use super::figure::{Figure, Measured, Series, Target, Unit};
+use super::figure::{Figure, Measured, Series, Unit};
 use super::open_loop::OpenLoop;
 use super::sample::AFFILIATES;
 use super::server::{Served, Setup};
@@ -13,9 +13,8 @@ const RATES: [(u32, usize); 4] = [(10, 10), (100, 5), (1_000, 4), (5_000, 2)];
 const USUAL: u32 = 1_000;
 /// Round trips by which a bare request is timed, on each side of a measurement.
 const ROUND_TRIPS: usize = 500;
-/// What is told of a distribution, per mille, with the ratio to a bare round trip that is aimed at.
-const QUANTILES: [(usize, &str, Option<f64>); 3] =
-    [(500, "p50", Some(6.0)), (990, "p99", Some(20.0)), (999, "p99.9", None)];
+/// What is told of a distribution, per mille.
+const QUANTILES: [(usize, &str); 3] = [(500, "p50"), (990, "p99"), (999, "p99.9")];
 
 /// Takes the figures of latency: at every rate, or at the usual one.
 ///
@@ -42,9 +41,10 @@ async fn at(
     bare: &Bare,
 ) -> Result<Vec<Figure>, BenchError> {
     let mut trip = Series::new("bare reqwest round trip, p50", Unit::Micros);
-    let mut quantiles = QUANTILES.map(|(per_mille, name, target)| {
+    let mut quantiles = QUANTILES.map(|(per_mille, name)| {
         let name = format!("accept → first byte, {rate}/s, {name} of {}", events * options.turns);
-        (Series::new(name, Unit::Micros), per_mille, target.filter(|_| rate == USUAL))
+        let target = options.targets().first_byte(per_mille).filter(|_| rate == USUAL);
+        (Series::new(name, Unit::Micros), per_mille, target)
     });
     let mut all = Measured::default();
     for _ in 0..options.turns {
@@ -57,5 +57,5 @@ async fn at(
         }
         all.times.append(&mut measured.times);
     }
-    Ok(quantiles.iter().map(|(series, _, target)| series.beside(&trip, target.map(Target::AtMost))).collect())
+    Ok(quantiles.iter().map(|(series, _, target)| series.beside(&trip, *target)).collect())
 }

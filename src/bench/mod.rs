@@ -13,6 +13,7 @@ mod discard;
 mod disk;
 mod end_to_end;
 mod figure;
+mod idle;
 mod isolation;
 mod latency;
 pub mod onlookers;
@@ -21,11 +22,13 @@ mod sample;
 mod server;
 mod stages;
 mod stored;
+mod targets;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use figure::{Figure, Target, Unit};
+use targets::Targets;
 
 use crate::domain::engine_kind::EngineKind;
 use crate::domain::id::InvalidId;
@@ -53,6 +56,10 @@ pub struct BenchOptions {
 }
 
 impl BenchOptions {
+    fn targets(&self) -> Targets {
+        Targets(self.engine)
+    }
+
     /// Events for so many clients: one that waits for each answer takes long.
     fn events_for(&self, clients: usize) -> usize {
         if clients == 1 { (self.events / 10).max(LEAST_EVENTS) } else { self.events }
@@ -74,6 +81,8 @@ pub enum Subject {
     Isolation,
     /// Processor time of an event, by stage and thread
     Stages,
+    /// Processor time and memory of a daemon with nothing to do
+    Idle,
 }
 
 /// What takes longer, and is measured by itself.
@@ -141,6 +150,7 @@ pub async fn run(options: &BenchOptions, subjects: &[Subject], say: &dyn Fn(&str
             Subject::Latency => latency::run(options, false, say).await?,
             Subject::Isolation => isolation::run(options, isolation::QUICK_BACKLOG, say).await?,
             Subject::Stages => stages::run(options, say).await?,
+            Subject::Idle => idle::run(options, say).await?,
         });
     }
     Ok(figures)
