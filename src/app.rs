@@ -178,7 +178,7 @@ impl Daemon {
             window: dispatch::WINDOW,
         });
         let (reload, reloads) = mpsc::channel(4);
-        let state = api::State {
+        let state = api::State::from(api::Parts {
             outbox: outbox.clone(),
             intake: Intake::new(outbox.clone(), Arc::clone(&clock)),
             dispatch: dispatch.clone(),
@@ -194,7 +194,7 @@ impl Daemon {
             scrapes: api::Reads::for_scrapes(),
             streams: api::Streams::new(feed, ingest_stop.clone()),
             traces: traces.clone(),
-        };
+        });
         let (watched, marked) = (live.settings.subscribe(), outbox.reader().clone());
         let policy = move || {
             let retain = watched.borrow().outbox.retain.clone();

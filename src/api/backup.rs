@@ -40,7 +40,7 @@ pub(super) async fn take(
     identity.require(Scope::Read)?;
     identity.require_all_affiliates()?;
     let (parts, mut taken) = mpsc::channel::<Result<Bytes, TakeError>>(PARTS_WAITING);
-    let (outbox, clock, by) = (state.outbox, state.clock, identity.name);
+    let (outbox, clock, by) = (state.outbox.clone(), state.clock.clone(), identity.name);
     let stop = state.streams.stop().clone();
     tokio::task::spawn_blocking(move || {
         let mut sink = |part: Vec<u8>| !stop.is_cancelled() && parts.blocking_send(Ok(part.into())).is_ok();

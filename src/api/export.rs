@@ -90,7 +90,7 @@ pub(super) async fn page(
     }
     let (cursor, limit) = (query.cursor.clone(), size(query.limit, inspect::MAX_EXPORTED_ROWS));
     let filter = query.filter();
-    let (outbox, asked_at) = (state.outbox, state.clock.now());
+    let (outbox, asked_at) = (state.outbox.clone(), state.clock.now());
     let read = move || {
         let in_flight = |id| outbox.is_claimed(id);
         let sees = |affiliate: &str| identity.may_see(affiliate);

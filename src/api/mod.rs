@@ -36,5 +36,5 @@ pub use listen::{Listeners, ServeError, bind};
 pub use openapi::document;
 pub use problem::{Kind, Problem};
 pub use reads::Reads;
-pub use server::{ReloadReport, ReloadRequest, State, serve};
+pub use server::{Parts, ReloadReport, ReloadRequest, State, serve};
 pub use stream::Streams;

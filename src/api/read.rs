@@ -129,7 +129,7 @@ pub(super) async fn deliveries(
     }
     let (direction, cursor, limit) = (query.direction, query.cursor.clone(), query.limit);
     let filter = query.filter();
-    let outbox = state.outbox;
+    let outbox = state.outbox.clone();
     let read = move || {
         let in_flight = |id| outbox.is_claimed(id);
         let sees = |affiliate: &str| identity.may_see(affiliate);
@@ -180,7 +180,7 @@ pub(super) async fn delivery(
 ) -> Result<Json<DeliveryDetail>, Problem> {
     identity.require(Scope::Read)?;
     let id: DeliveryId = parse_id(&id)?;
-    let outbox = state.outbox;
+    let outbox = state.outbox.clone();
     let found = state.reads.run(move || Ok(inspect::show(outbox.reader(), id, outbox.is_claimed(id))?)).await?;
     let found = found.filter(|detail| identity.may_see(&detail.delivery.affiliate));
     found.map(Json).ok_or_else(|| Problem::not_found(format!("there is no delivery {id}")))
@@ -202,7 +202,7 @@ pub(super) async fn event(
 ) -> Result<Json<EventDetail>, Problem> {
     identity.require(Scope::Read)?;
     let id: EventId = parse_id(&id)?;
-    let outbox = state.outbox;
+    let outbox = state.outbox.clone();
     let read = move || {
         let reader = outbox.reader();
         let missing = || Problem::not_found(format!("there is no event {id}"));
@@ -240,7 +240,7 @@ pub(super) async fn stats(Extract(state): Extract<State>, identity: Identity) ->
 /// The state of everything, with what only the dispatcher knows.
 async fn standing(state: State) -> Result<Stats, Problem> {
     let live = state.dispatch.status().await;
-    let (outbox, at) = (state.outbox, state.clock.now());
+    let (outbox, at) = (state.outbox.clone(), state.clock.now());
     let room = outbox.room();
     let lately = state.metrics.lately(at);
     let mut shown = state.reads.run(move || Ok(inspect::stats(outbox.reader(), at)?)).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
+use axum::http::request;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi;
@@ -30,10 +30,14 @@ pub type ReloadReport = Result<Vec<String>, Vec<String>>;
 /// Asks the daemon to read its configuration anew.
 pub type ReloadRequest = oneshot::Sender<ReloadReport>;
 
-/// What all handlers share.
+/// What all handlers share, by reference: every request has several clones of it.
 #[derive(Clone)]
 #[allow(missing_debug_implementations, reason = "parts of it have nothing to show")]
-pub struct State {
+pub struct State(Arc<Parts>);
+
+/// What there is to share.
+#[allow(missing_debug_implementations, reason = "parts of it have nothing to show")]
+pub struct Parts {
     /// The store.
     pub outbox: Outbox,
     /// Takes events in.
@@ -66,7 +70,21 @@ pub struct State {
     pub traces: Traces,
 }
 
-impl State {
+impl From<Parts> for State {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl std::ops::Deref for State {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl Parts {
     pub(super) fn settings(&self) -> Arc<Settings> {
         self.settings.borrow().clone()
     }
@@ -79,7 +97,7 @@ impl State {
 impl FromRequestParts<State> for Identity {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut request::Parts, state: &State) -> Result<Self, Problem> {
         let access = *parts.extensions.get::<Access>().ok_or_else(Problem::unauthenticated)?;
         Self::of(access, &parts.headers, &state.settings().api)
     }

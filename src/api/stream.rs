@@ -145,7 +145,7 @@ pub(super) async fn attempts(
     if let Some(Extension(endless)) = endless {
         endless.note();
     }
-    let (stop, mut settings) = (state.streams.stop, state.settings);
+    let (stop, mut settings) = (state.streams.stop.clone(), state.settings.clone());
     // Changes from now on: earlier ones have been looked at when it was asked who listens.
     settings.mark_unchanged();
     let stream = Stream { listener, wanted, unsaid: 0, caught_up: false, stop, settings, _place: place };

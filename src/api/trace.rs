@@ -41,7 +41,7 @@ pub(super) async fn trace(
 ) -> Result<Json<Trace>, Problem> {
     identity.require(Scope::Read)?;
     let TraceQuery { key, requests } = query.read()?;
-    let outbox = state.outbox;
+    let outbox = state.outbox.clone();
     let read = move || {
         let in_flight = |id| outbox.is_claimed(id);
         let sees = |affiliate: &str| identity.may_see(affiliate);
