@@ -146,18 +146,29 @@ impl<'t> Words<'t> {
     /// The letters and digits of as many words from one on as make up a length, in upper case; their place, and how
     /// many words they are. Words may be joined by single spaces, hyphens or full stops.
     pub(super) fn collected(&self, first: usize, length: usize) -> Option<(String, Range<usize>, usize)> {
-        let mut compact = String::new();
-        let start = self.words.get(first)?.range.start;
+        // Few words make up the length: nothing is copied before that is known.
+        let count = self.words_of(first, length)?;
+        let words = self.words.get(first..first + count)?;
+        let range = words.first()?.range.start..words.last()?.range.end;
+        let mut compact = String::with_capacity(length);
+        compact.extend(words.iter().filter_map(|word| self.text.get(word.range.clone())));
+        let one_case = !compact.bytes().any(|byte| byte.is_ascii_lowercase())
+            || !compact.bytes().any(|byte| byte.is_ascii_uppercase());
+        compact.make_ascii_uppercase();
+        one_case.then_some((compact, range, count))
+    }
+
+    /// How many words from one on make up a length.
+    fn words_of(&self, first: usize, length: usize) -> Option<usize> {
+        let mut total = 0;
         for (count, word) in self.words.iter().skip(first).enumerate() {
-            if count > 0 && !matches!(self.gap(first + count)?, Gap::Space | Gap::Hyphen | Gap::Dot) {
+            total += word.range.len();
+            let joined = || matches!(self.gap(first + count), Some(Gap::Space | Gap::Hyphen | Gap::Dot));
+            if total > length || (count > 0 && !joined()) {
                 return None;
             }
-            compact.push_str(self.text.get(word.range.clone()).filter(|text| compact.len() + text.len() <= length)?);
-            if compact.len() == length {
-                let one_case = !compact.bytes().any(|byte| byte.is_ascii_lowercase())
-                    || !compact.bytes().any(|byte| byte.is_ascii_uppercase());
-                compact.make_ascii_uppercase();
-                return one_case.then_some((compact, start..word.range.end, count + 1));
+            if total == length {
+                return Some(count + 1);
             }
         }
         None

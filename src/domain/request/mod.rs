@@ -152,7 +152,7 @@ pub struct RequestTemplate {
     headers: Vec<HeaderTemplate>,
     body: BodyTemplate,
     signature: Option<SignatureScheme>,
-    /// Whether the record differs from what is sent.
+    /// Whether the record differs from what is sent also where nothing is signed.
     confidential: bool,
     lints: Vec<RequestFault>,
 }
@@ -201,6 +201,7 @@ pub struct RecordedRequest {
 }
 
 /// A rendered request before it is checked and split up.
+#[derive(Clone)]
 struct Draft {
     url: String,
     headers: Vec<(String, String)>,
@@ -240,7 +241,8 @@ impl RequestTemplate {
         request.lints = lint::find(source, &request.url);
         faults.extend(request.check_signature());
         faults.extend(request.set_on_empty(&source.on_empty));
-        request.confidential = request.signature.is_some() || request.expressions().any(Expression::is_confidential);
+        let confidential = request.unsigned_expressions().any(Expression::is_confidential);
+        request.confidential = confidential;
         if faults.is_empty() { Ok(request) } else { Err(faults) }
     }
 
@@ -271,9 +273,12 @@ impl RequestTemplate {
 
     /// Every expression of URL, headers, body and signature.
     pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.unsigned_expressions().chain(self.signature.iter().flat_map(SignatureScheme::expressions))
+    }
+
+    fn unsigned_expressions(&self) -> impl Iterator<Item = &Expression> {
         let headers = self.headers.iter().map(|header| &header.value);
-        let templates = self.url.templates().chain(headers).chain(self.body.templates());
-        templates.flat_map(Template::expressions).chain(self.signature.iter().flat_map(SignatureScheme::expressions))
+        self.url.templates().chain(headers).chain(self.body.templates()).flat_map(Template::expressions)
     }
 
     /// Checks that every secret it reads exists and can be used.
@@ -291,13 +296,13 @@ impl RequestTemplate {
     /// When a value is missing, unfilled or unfit for its place, a secret is absent, or a bound is passed.
     pub fn render(&self, scope: &Scope<'_>) -> Result<PreparedRequest, RenderError> {
         let noted = RefCell::new(Vec::new());
-        let draft = self.draft(&Environment { noted: Some(&noted), ..Environment::new(scope, View::Wire) })?;
+        let for_wire = Environment { noted: Some(&noted), ..Environment::new(scope, View::Wire) };
+        let for_record = Environment::new(scope, View::Record);
+        let sent = self.unsigned(&for_wire)?;
+        let kept = if self.confidential { self.unsigned(&for_record)? } else { sent.clone() };
+        let draft = self.sign(sent, &for_wire)?;
         check_bounds(&draft)?;
-        let record = if self.confidential {
-            self.record(self.draft(&Environment::new(scope, View::Record))?)
-        } else {
-            self.record(Draft { url: draft.url.clone(), headers: draft.headers.clone(), body: draft.body.clone() })
-        };
+        let record = self.record(self.sign(kept, &for_record)?);
         let Draft { url, headers, body } = draft;
         let digest = digest(&self.method, &url, &headers, body.as_bytes());
         let (method, body) = (self.method.clone(), Bytes::from(body));
@@ -320,9 +325,8 @@ impl RequestTemplate {
         })
     }
 
-    /// Renders everything, then signs it.
-    fn draft(&self, environment: &Environment<'_>) -> Result<Draft, RenderError> {
-        let mut draft = self.unsigned(environment)?;
+    /// Adds the signature to what is rendered.
+    fn sign(&self, mut draft: Draft, environment: &Environment<'_>) -> Result<Draft, RenderError> {
         if let Some(signature) = &self.signature {
             let unsigned = Unsigned { method: &self.method, url: &draft.url, body: &draft.body };
             match signature.sign(unsigned, environment)? {
