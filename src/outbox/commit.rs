@@ -16,6 +16,7 @@ use super::bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, Stepped, Target}
 use super::claims::Claims;
 use super::engine::{Batch, Engine};
 use super::keys;
+use super::known::Known;
 use super::model::{
     AcceptRequest, Accepted, Ingested, OrderRefused, OrderRequest, OutboxError, Pause, PlannedDelivery, PostbackNo,
     Settlement,
@@ -122,6 +123,7 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) mirror: SharedMirror,
     pub(crate) claims: Claims,
+    pub(crate) known: Arc<Known>,
     pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) clock: SharedClock,
     pub(crate) failure: Arc<Failure>,
@@ -210,7 +212,8 @@ pub(crate) struct Gathered {
 
 impl<'s> Builder<'s> {
     pub(crate) fn new(shared: &'s Shared, last: EventId) -> Self {
-        let writer = Writer::new(&*shared.engine, shared.mirror.clone(), shared.claims.clone(), last);
+        let known = Arc::clone(&shared.known);
+        let writer = Writer::new(&*shared.engine, shared.mirror.clone(), shared.claims.clone(), known, last);
         Self { shared, writer, unfinished: None }
     }
 

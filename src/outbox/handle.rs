@@ -91,6 +91,7 @@ impl Outbox {
             engine: Arc::clone(&engine),
             mirror: mirror.clone(),
             claims: claims.clone(),
+            known: Arc::default(),
             arrivals: Arc::default(),
             clock: options.clock,
             failure: Arc::default(),
@@ -419,11 +420,13 @@ fn start_threads(
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
     let (groups, pending) = std::sync::mpsc::sync_channel(MAX_PENDING_GROUPS);
     let (for_build, for_sync, for_watch) = (shared.clone(), shared.clone(), shared.clone());
+    let (for_known, known) = (shared.clone(), Arc::clone(&shared.known));
     let (at_work, ended) = std::sync::mpsc::channel::<()>();
     let build = std::thread::Builder::new().name("outbox-build".into()).spawn(move || {
         let _at_work = at_work;
         let _watch = commit::PanicWatch(Arc::clone(&for_build.failure));
         commit::build(&for_build, received, &groups, last);
+        known.stop();
     })?;
     let sync = std::thread::Builder::new().name("outbox-sync".into()).spawn(move || {
         let _watch = commit::PanicWatch(Arc::clone(&for_sync.failure));
@@ -432,5 +435,8 @@ fn start_threads(
     let watch = std::thread::Builder::new()
         .name("outbox-watch".into())
         .spawn(move || commit::watch(&for_watch, &ended, WATCH_PAUSE))?;
-    Ok(vec![build, sync, watch])
+    let known = std::thread::Builder::new()
+        .name("outbox-known".into())
+        .spawn(move || for_known.known.read(&*for_known.engine))?;
+    Ok(vec![build, sync, watch, known])
 }

@@ -171,11 +171,6 @@ pub(crate) fn waiting(group: GroupHash, id: DeliveryId) -> Vec<u8> {
     join(WAITING, &[&group, &delivery_bytes(id)])
 }
 
-/// The group in a key of [`waiting`]; `None` where it is a key of another space.
-pub(crate) fn parse_waiting_group(key: &[u8]) -> Option<GroupHash> {
-    key.strip_prefix(&[WAITING])?.get(..8)?.try_into().ok()
-}
-
 /// All waiting deliveries of a group.
 pub(crate) fn waiting_in(group: GroupHash) -> Vec<u8> {
     join(WAITING, &[&group])

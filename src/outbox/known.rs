@@ -1,62 +1,111 @@
-//! Which order groups may have deliveries that wait.
+//! Which transactions and which waiting groups the store may know.
 //!
-//! Whenever a delivery is settled, those are looked for that have waited for it, and mostly there are none. A filter in
-//! memory says so without a walk in the store: a Bloom filter of one bit for each group that anything has waited in since
-//! the store was opened. It may say yes where nothing waits, and never no where something does.
+//! Whenever an event comes in, its transaction is looked for, and whenever a delivery is settled, those that have waited
+//! for it; mostly there is nothing. A Bloom filter in memory says so without a walk in the store: it may say yes where
+//! nothing is, and never no where something is. It is filled while the outbox is already in use; until then it says yes.
 
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::outbox::engine::Engine;
-use crate::outbox::keys::{self, GroupHash};
+use super::engine::Engine;
+use super::keys;
 
-/// Bits of the filter: half a megabyte.
-const BITS: usize = 1 << 22;
-/// Most deliveries that are looked through when a store is opened; where more wait, every group may hold some.
-const MOST_READ: usize = 200_000;
+/// Bits of the filter: at most sixteen megabytes. With thirteen million transactions it is wrong in three of a hundred
+/// cases.
+const BITS: usize = 1 << 27;
+/// Bits of a page, and pages: a small store needs few of them.
+const PAGE_BITS: usize = 1 << 15;
+const PAGES: usize = BITS / PAGE_BITS;
+/// Keys that are read before it is asked whether to go on.
+const READ_AT_ONCE: usize = 1_024;
 
+/// The filter. What is written goes into it before anybody can see it.
 #[derive(Debug)]
-pub(super) enum WaitingGroups {
-    /// Nobody knows.
-    Any,
-    Filter(Box<[u64]>),
+pub(crate) struct Known {
+    pages: Box<[OnceLock<Page>]>,
+    is_complete: AtomicBool,
+    is_over: AtomicBool,
 }
 
-impl WaitingGroups {
-    /// The groups of a store.
-    pub(super) fn of(engine: &dyn Engine) -> Self {
-        let mut filter = Self::Filter(vec![0; BITS / 64].into());
-        let prefix = keys::space(keys::WAITING);
-        for (read, pair) in engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix)).enumerate() {
-            match pair {
-                Ok((key, _)) if read < MOST_READ => filter.note(&key),
-                // What cannot be read now is found out about by whoever needs it.
-                Ok(_) | Err(_) => return Self::Any,
+type Page = Box<[AtomicU64]>;
+
+impl Default for Known {
+    fn default() -> Self {
+        let pages = std::iter::repeat_with(OnceLock::new).take(PAGES).collect();
+        Self { pages, is_complete: AtomicBool::new(false), is_over: AtomicBool::new(false) }
+    }
+}
+
+impl Known {
+    /// Takes in all that the store has. What cannot be read is found out about by whoever needs it: without that the
+    /// filter stays as it is, and says yes.
+    pub(crate) fn read(&self, engine: &dyn Engine) {
+        for space in [keys::WAITING, keys::IDENTITIES] {
+            let prefix = keys::space(space);
+            let pairs = engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix));
+            for (number, pair) in pairs.enumerate() {
+                let Ok((key, _)) = pair else { return };
+                self.note(&key);
+                if number % READ_AT_ONCE == 0 && self.is_over.load(Ordering::Relaxed) {
+                    return;
+                }
             }
         }
-        filter
+        self.is_complete.store(true, Ordering::Release);
     }
 
-    /// Notes a key that is written.
-    pub(super) fn note(&mut self, key: &[u8]) {
-        let (Self::Filter(words), Some(group)) = (self, keys::parse_waiting_group(key)) else { return };
-        let (word, bit) = place(group);
-        if let Some(word) = words.get_mut(word) {
-            *word |= bit;
+    /// Has whoever still reads the store come to an end.
+    pub(crate) fn stop(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes in a key that is about to be written.
+    pub(crate) fn note(&self, key: &[u8]) {
+        let empty = || std::iter::repeat_with(AtomicU64::default).take(PAGE_BITS / 64).collect::<Page>();
+        for Place { page, word, bit } in prefix_of(key).into_iter().flat_map(places) {
+            let page = self.pages.get(page).map(|page| page.get_or_init(empty));
+            if let Some(word) = page.and_then(|page| page.get(word)) {
+                word.fetch_or(bit, Ordering::Relaxed);
+            }
         }
     }
 
-    /// Whether something may wait in a group.
-    pub(super) fn may_hold(&self, group: GroupHash) -> bool {
-        let Self::Filter(words) = self else { return true };
-        let (word, bit) = place(group);
-        words.get(word).is_none_or(|word| word & bit != 0)
+    /// Whether there may be a key with a prefix, which is that of a transaction of one owner or of a waiting group.
+    pub(crate) fn may_hold(&self, prefix: &[u8]) -> bool {
+        let is_set = |Place { page, word, bit }: Place| {
+            let page = self.pages.get(page).and_then(OnceLock::get);
+            page.and_then(|page| page.get(word)).is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
+        };
+        !self.is_complete.load(Ordering::Acquire)
+            || prefix_of(prefix).is_none_or(|prefix| places(prefix).into_iter().all(is_set))
     }
 }
 
-/// The word and the bit of a group.
-fn place(group: GroupHash) -> (usize, u64) {
-    let bit = usize::try_from(u64::from_be_bytes(group) % BITS as u64).unwrap_or_default();
-    (bit / 64, 1 << (bit % 64))
+/// The bytes of a key that it is known by; none for those of other spaces.
+fn prefix_of(key: &[u8]) -> Option<u64> {
+    let hashed: RangeInclusive<usize> = match key.first() {
+        Some(&keys::WAITING | &keys::IDENTITIES) => 1..=8,
+        _ => return None,
+    };
+    let number = u64::from_be_bytes(key.get(hashed)?.try_into().ok()?);
+    // What is a group in one space is not one in the other.
+    Some(if key.first() == Some(&keys::WAITING) { !number } else { number })
+}
+
+/// Where a bit stands.
+struct Place {
+    page: usize,
+    word: usize,
+    bit: u64,
+}
+
+/// The bits of a hash.
+fn places(hash: u64) -> [Place; 2] {
+    [hash, hash >> 32].map(|hash| {
+        let at = usize::try_from(hash % BITS as u64).unwrap_or_default();
+        Place { page: at / PAGE_BITS, word: at % PAGE_BITS / 64, bit: 1 << (at % 64) }
+    })
 }
 
 #[cfg(test)]
@@ -66,19 +115,41 @@ mod tests {
     use crate::outbox::engine::Batch;
     use crate::outbox::memory::MemoryEngine;
 
-    fn group(number: u64) -> GroupHash {
-        number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()
+    const ID: DeliveryId = DeliveryId { event: EventId::MIN, ordinal: 0 };
+
+    fn waiting(group: u8) -> Vec<u8> {
+        keys::waiting([group; 8], ID)
+    }
+
+    fn transaction(name: &str) -> Vec<u8> {
+        keys::owned_transaction(&name.parse().unwrap(), &"acme".parse().unwrap())
     }
 
     #[test]
-    fn groups_are_known_from_the_store_and_from_what_is_written() {
+    fn what_the_store_has_and_what_is_written_is_known_and_nothing_else_is() {
         let engine = MemoryEngine::default();
-        let id = DeliveryId { event: EventId::from_u64(1), ordinal: 0 };
-        engine.apply(Batch { writes: vec![(keys::waiting(group(1), id), Some(Vec::new()))] }).unwrap();
-        let mut groups = WaitingGroups::of(&engine);
-        groups.note(&keys::waiting(group(2), id));
-        groups.note(&keys::event(EventId::from_u64(u64::from_be_bytes(group(3)))));
-        assert_eq!([1, 2, 3].map(|number| groups.may_hold(group(number))), [true, true, false]);
-        assert!(WaitingGroups::Any.may_hold(group(3)));
+        let identity = [transaction("old"), vec![7; 8]].concat();
+        engine.apply(Batch { writes: vec![(waiting(1), Some(vec![])), (identity, Some(vec![]))] }).unwrap();
+        let known = Known::default();
+        assert!(known.may_hold(&keys::waiting_in([3; 8])), "nothing is read yet");
+        known.note(&waiting(2));
+        known.note(&[transaction("new"), vec![7; 8]].concat());
+        known.note(&keys::event(EventId::MIN));
+        known.read(&engine);
+        let groups = [1, 2, 3].map(|group| known.may_hold(&keys::waiting_in([group; 8])));
+        assert_eq!(groups, [true, true, false]);
+        let transactions = ["old", "new", "none"].map(|name| known.may_hold(&transaction(name)));
+        assert_eq!(transactions, [true, true, false]);
+        assert!(known.may_hold(&keys::event(EventId::MIN)), "of other keys it knows nothing");
+    }
+
+    #[test]
+    fn a_filter_that_was_not_filled_to_the_end_rules_nothing_out() {
+        let engine = MemoryEngine::default();
+        engine.apply(Batch { writes: vec![(waiting(1), Some(vec![]))] }).unwrap();
+        let known = Known::default();
+        known.stop();
+        known.read(&engine);
+        assert!(known.may_hold(&keys::waiting_in([3; 8])));
     }
 }

@@ -51,7 +51,7 @@ impl Lease {
     /// Takes the right to attempt a delivery that is claimed already; `None` where it is not scheduled.
     pub(super) fn take(reader: &Reader, id: DeliveryId, claim: Claim) -> Result<Option<Self>, OutboxError> {
         let moves = reader.moves();
-        let Some(record) = reader.event(id.event)? else { return Ok(None) };
+        let Some(record) = reader.shared_event(id.event)? else { return Ok(None) };
         let Some((next_entry, before)) = reader.view().standing(id, &record)? else { return Ok(None) };
         if !matches!(before.state, State::Scheduled { .. }) {
             return Ok(None);
@@ -61,7 +61,6 @@ impl Lease {
         let (owner, root) = (record.event.affiliate_id.clone(), record.root().clone());
         let group = GroupKey { affiliate: name.affiliate, owner, root };
         let original = reader.original_of(id.event, &record.event)?;
-        let record = Arc::new(record);
         Ok(Some(Self { id, claim, record, postback, before, next_entry, group, moves, intent: false, original }))
     }
 

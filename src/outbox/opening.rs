@@ -2,7 +2,7 @@
 //! behind that had it open before is put in order.
 
 use std::ops::Bound;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
 
@@ -133,7 +133,7 @@ pub(super) fn recover(
     if intents.is_empty() && unnamed.is_empty() {
         return Ok(());
     }
-    let mut writer = Writer::new(engine, mirror.clone(), claims.clone(), EventId::MIN);
+    let mut writer = Writer::new(engine, mirror.clone(), claims.clone(), Arc::default(), EventId::MIN);
     for (key, _) in intents {
         if let Some(id) = keys::parse_last_delivery(&key) {
             writer.interrupt(id, now)?;

@@ -9,6 +9,7 @@ use super::codec;
 use super::engine::{Engine, Pair};
 use super::keys;
 use super::model::{Counts, DeliveryView, EventRecord, Flag, HistoryView, OutboxError, Pause, PostbackNo, Totals};
+use super::recent::Recent;
 use super::tally::{Stored, Tally};
 use super::view::View;
 use crate::domain::event::Event;
@@ -31,6 +32,7 @@ pub(crate) struct Mirror {
     pub(crate) stored: Stored,
     /// How often deliveries have joined another order group, counted once that is visible.
     pub(crate) moves: u64,
+    pub(crate) recent: Recent,
 }
 
 pub(crate) type SharedMirror = Arc<RwLock<Mirror>>;
@@ -73,6 +75,12 @@ impl Reader {
 
     pub(super) fn moves(&self) -> u64 {
         self.mirror().moves
+    }
+
+    /// An event, from memory where it has come in a moment ago.
+    pub(super) fn shared_event(&self, id: EventId) -> Result<Option<Arc<EventRecord>>, OutboxError> {
+        let recent = self.mirror().recent.get(id);
+        if recent.is_some() { Ok(recent) } else { Ok(self.event(id)?.map(Arc::new)) }
     }
 
     fn mirror(&self) -> std::sync::RwLockReadGuard<'_, Mirror> {

@@ -26,6 +26,7 @@ pub(crate) trait Pace: Send + Sync + 'static {
 /// Opens an outbox on the runtime's own thread.
 pub(crate) fn open(engine: Arc<dyn Engine>, options: Options, pace: Arc<dyn Pace>) -> Result<Outbox, OutboxError> {
     let start = move |shared: &Shared, requests, last| {
+        shared.known.read(&*shared.engine);
         let (groups, pending) = mpsc::channel(MAX_PENDING_GROUPS);
         tokio::spawn(build(shared.clone(), requests, groups, last, Arc::clone(&pace)));
         tokio::spawn(sync(shared.clone(), pending, pace));

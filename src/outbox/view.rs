@@ -163,7 +163,7 @@ impl View<'_> {
 }
 
 /// The keys of an owner's transaction, with the ids in them; at most [`MAX_PREFIXED`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Owned(Vec<Pair>);
 
 /// The events found for a transaction.

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use self::naive::{At, Conversion, Model, Ordered, Taken, Target};
 use super::claims::Claims;
 use super::engine::Engine;
+use super::known::Known;
 use super::lease::Lease;
 use super::model::{AcceptRequest, Ingested, Order, OrderRequest, OutboxError, PlannedDelivery, Settlement};
 use super::read::{Reader, SharedMirror};
@@ -75,7 +76,9 @@ impl<'e> Store<'e> {
         *mirror.write().unwrap() = opening::load_mirror(&**engine).unwrap();
         let last = opening::last_event(&**engine).unwrap();
         opening::recover(&**engine, &mirror, &claims, now).unwrap();
-        let writer = Writer::new(&**engine, mirror.clone(), claims.clone(), last);
+        let known = std::sync::Arc::<Known>::default();
+        known.read(&**engine);
+        let writer = Writer::new(&**engine, mirror.clone(), claims.clone(), known, last);
         let reader = Reader::new(std::sync::Arc::clone(engine) as _, mirror);
         Self { engine, writer, reader, claims, leases: BTreeMap::new() }
     }

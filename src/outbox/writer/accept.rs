@@ -1,5 +1,7 @@
 //! Events come in: dedupe, their group, their deliveries.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::groups::{GroupKey, Related};
@@ -29,7 +31,7 @@ impl Writer<'_> {
     pub(crate) fn accept(&mut self, request: &AcceptRequest, now: Timestamp) -> Result<Ingested, OutboxError> {
         let event = &request.event;
         let identity = keys::identity(event);
-        let owned = self.view().owned(&event.transaction_id, &event.affiliate_id)?;
+        let owned = self.owned(&event.transaction_id, &event.affiliate_id)?;
         let known = self.view().identity_in(&owned, &identity)?;
         let mut ids = known.filter(|_| !planted(Bug::DuplicateAccepted)).unwrap_or_default();
         let mut outdated = Vec::new();
@@ -82,9 +84,14 @@ impl Writer<'_> {
             self.totals().unrouted += 1;
         }
         self.totals().accepted += 1;
-        self.put(keys::event(id), &record)?;
+        let key = keys::event(id);
+        let value = codec::encode(&key, &record)?;
+        let bytes = value.len();
+        self.write(key, Some(value));
         self.follow_all(groups, now)?;
-        Ok(Ingested::Accepted(accepted(id, &record)))
+        let accepted = accepted(id, &record);
+        self.fresh.insert(id, (Arc::new(record), bytes));
+        Ok(Ingested::Accepted(accepted))
     }
 
     fn known(&mut self, id: EventId, first: &EventRecord, request: &AcceptRequest) -> Ingested {

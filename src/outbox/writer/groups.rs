@@ -188,9 +188,8 @@ impl Writer<'_> {
     /// Carries out what follows for those who wait in a group. Where a record of it is damaged, nobody can tell whether
     /// they may go out: they are held for a person.
     pub(super) fn follow(&mut self, key: &GroupKey, now: Timestamp) -> Result<(), OutboxError> {
-        let hash = key.hash();
-        let waiting = keys::waiting_in(hash);
-        if planted(Bug::LostSuccessor) || !self.waiting.may_hold(hash) || !self.view().has_prefix(&waiting)? {
+        let waiting = keys::waiting_in(key.hash());
+        if planted(Bug::LostSuccessor) || !self.known.may_hold(&waiting) || !self.view().has_prefix(&waiting)? {
             return Ok(());
         }
         if let Some(group) = self.whole_group(key)? {

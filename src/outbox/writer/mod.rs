@@ -11,30 +11,29 @@ mod mark;
 mod order;
 mod retire;
 mod settle;
-mod waiting;
 
 pub(crate) use groups::GroupKey;
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use self::waiting::WaitingGroups;
 use super::arrivals::{Due, SendClass};
 use super::bulk::BulkRecord;
 use super::claims::{Claim, Claims};
 use super::codec;
 use super::engine::{Batch, Engine};
 use super::keys::{self, GroupHash};
-use super::model::{Counts, Flag, OutboxError, Pause, PostbackNo, Totals};
+use super::known::Known;
+use super::model::{Counts, EventRecord, Flag, OutboxError, Pause, PostbackNo, Totals};
 use super::read::SharedMirror;
 use super::tally::{self, Payout, Tally};
-use super::view::{Overlay, View};
+use super::view::{Overlay, Owned, View};
 use crate::domain::delivery::{Change, Delivery, HoldReason, State};
 use crate::domain::export_mark::ExportMark;
-use crate::domain::id::{BulkId, ConsumerName, DeliveryId, EventId, PostbackRef};
+use crate::domain::id::{AffiliateId, BulkId, ConsumerName, DeliveryId, EventId, PostbackRef, TransactionId};
 use crate::domain::record::{Cause, HistoryEntry};
 use crate::planted::{Bug, planted};
 
@@ -69,7 +68,9 @@ pub(crate) struct Writer<'a> {
     marks: BTreeMap<ConsumerName, ExportMark>,
     /// Whether deliveries join another order group; until that is visible to those who take leases.
     moved: bool,
-    waiting: WaitingGroups,
+    known: Arc<Known>,
+    /// Events of this group, with the bytes that their records take.
+    fresh: BTreeMap<EventId, (Arc<EventRecord>, usize)>,
 }
 
 /// A key with what the overlay held for it before, if anything.
@@ -89,7 +90,13 @@ struct Placed<'p> {
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(engine: &'a dyn Engine, mirror: SharedMirror, claims: Claims, last_event: EventId) -> Self {
+    pub(crate) fn new(
+        engine: &'a dyn Engine,
+        mirror: SharedMirror,
+        claims: Claims,
+        known: Arc<Known>,
+        last_event: EventId,
+    ) -> Self {
         Self {
             engine,
             mirror,
@@ -110,12 +117,21 @@ impl<'a> Writer<'a> {
             undo_bulks: Vec::new(),
             marks: BTreeMap::new(),
             moved: false,
-            waiting: WaitingGroups::of(engine),
+            known,
+            fresh: BTreeMap::new(),
         }
     }
 
     fn view(&self) -> View<'_> {
         View { engine: self.engine, overlay: Some(&self.overlay) }
+    }
+
+    /// What is known of an owner's transaction.
+    fn owned(&self, transaction: &TransactionId, owner: &AffiliateId) -> Result<Owned, OutboxError> {
+        if self.known.may_hold(&keys::owned_transaction(transaction, owner)) {
+            return self.view().owned(transaction, owner);
+        }
+        Ok(Owned::default())
     }
 
     fn put<T: Serialize>(&mut self, key: Vec<u8>, record: &T) -> Result<(), OutboxError> {
@@ -126,10 +142,22 @@ impl<'a> Writer<'a> {
 
     fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
         if value.is_some() {
-            self.waiting.note(&key);
+            self.known.note(&key);
+        }
+        if key.first() == Some(&keys::EVENTS) {
+            self.forget(&key);
         }
         let previous = self.overlay.insert(key.clone(), value);
         self.undo.push((key, previous));
+    }
+
+    /// Has nobody be given an event from memory that is about to change.
+    fn forget(&mut self, key: &[u8]) {
+        let Some(event) = keys::parse_event(key) else { return };
+        self.fresh.remove(&event);
+        if event <= self.known_event {
+            self.mirror.write().unwrap_or_else(PoisonError::into_inner).recent.remove(event);
+        }
     }
 
     /// Runs one request; undoes all of it where it fails.
@@ -214,9 +242,20 @@ impl<'a> Writer<'a> {
                 None => mirror.flags.remove(&number),
             };
         }
+        self.publish_fresh();
         self.undo.clear();
         let writes = std::mem::take(&mut self.overlay).into_iter().collect();
         Ok((Batch { writes }, std::mem::take(&mut self.effects)))
+    }
+
+    /// Has the events of the group be known to those who send them.
+    fn publish_fresh(&mut self) {
+        if !self.fresh.is_empty() {
+            let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
+            for (id, (record, bytes)) in std::mem::take(&mut self.fresh) {
+                mirror.recent.insert(id, record, bytes);
+            }
+        }
     }
 
     /// To be called once the writes of a group are visible.

@@ -1,0 +1,72 @@
+//! The events that came in last, as they were written: most are sent within moments, and need not be read again.
+//!
+//! The commit thread alone fills this, and forgets an event before it changes what is stored of it: nobody is given a
+//! record here that differs from the one on disk for longer than a reader of the disk could have it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::model::EventRecord;
+use crate::domain::id::EventId;
+
+/// Most bytes of records, as they are stored.
+const MOST_BYTES: usize = 8 << 20;
+
+/// Events by their ids, which are in the order of acceptance.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    events: BTreeMap<EventId, (Arc<EventRecord>, usize)>,
+    bytes: usize,
+}
+
+impl Recent {
+    /// Adds an event whose record takes so many bytes; the oldest ones make room for it.
+    pub(crate) fn insert(&mut self, id: EventId, record: Arc<EventRecord>, bytes: usize) {
+        self.remove(id);
+        self.bytes += bytes;
+        self.events.insert(id, (record, bytes));
+        while self.bytes > MOST_BYTES
+            && let Some((_, (_, bytes))) = self.events.pop_first()
+        {
+            self.bytes -= bytes;
+        }
+    }
+
+    /// Forgets an event.
+    pub(crate) fn remove(&mut self, id: EventId) {
+        if let Some((_, bytes)) = self.events.remove(&id) {
+            self.bytes -= bytes;
+        }
+    }
+
+    /// The record of an event, where it is known.
+    pub(crate) fn get(&self, id: EventId) -> Option<Arc<EventRecord>> {
+        self.events.get(&id).map(|(record, _)| Arc::clone(record))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::Status;
+    use crate::fixtures;
+
+    #[test]
+    fn the_oldest_make_room_and_what_was_removed_is_gone() {
+        let event = fixtures::event("t1", "ftd", Status::Approved);
+        let source = "test".to_owned();
+        let record = EventRecord { event, root: None, source, accepted_at: fixtures::now(), plan: Vec::new() };
+        let record = || Arc::new(record.clone());
+        let (old, middle, new) = (EventId::from_u64(1), EventId::from_u64(2), EventId::from_u64(3));
+        let mut recent = Recent::default();
+        recent.insert(old, record(), MOST_BYTES / 2);
+        recent.insert(middle, record(), MOST_BYTES / 2);
+        assert!(recent.get(old).is_some());
+        recent.insert(new, record(), 1);
+        assert!(recent.get(old).is_none() && recent.get(middle).is_some() && recent.get(new).is_some());
+        recent.remove(middle);
+        recent.remove(middle);
+        assert!(recent.get(middle).is_none());
+        assert_eq!(recent.bytes, 1);
+    }
+}
