@@ -79,6 +79,11 @@ pub trait Engine: Send + Sync + std::fmt::Debug + 'static {
         Ok(())
     }
 
+    /// Whether it pays to know without a walk that nothing has a prefix.
+    fn walks_are_dear(&self) -> bool {
+        true
+    }
+
     /// Bytes that the store takes on disk.
     ///
     /// # Errors

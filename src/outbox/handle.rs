@@ -15,6 +15,7 @@ use super::commit::{
     self, Accepting, CommitObserver, Failure, MAX_PENDING_GROUPS, Request, Shared, Window, WindowRequest,
 };
 use super::engine::Engine;
+use super::known::Known;
 use super::lease::{Begun, Lease};
 use super::model::{
     AcceptRequest, Accepted, Ingested, OrderRefused, OrderRequest, OutboxError, Pause, PlannedDelivery, PostbackNo,
@@ -91,7 +92,7 @@ impl Outbox {
             engine: Arc::clone(&engine),
             mirror: mirror.clone(),
             claims: claims.clone(),
-            known: Arc::default(),
+            known: Arc::new(Known::beside(&*engine)),
             arrivals: Arc::default(),
             clock: options.clock,
             failure: Arc::default(),

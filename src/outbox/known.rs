@@ -4,7 +4,7 @@
 //! for it; mostly there is nothing. A Bloom filter in memory says so without a walk in the store: it may say yes where
 //! nothing is, and never no where something is. It is filled while the outbox is already in use; until then it says yes.
 
-use std::ops::{Bound, RangeInclusive};
+use std::ops::Bound;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -23,6 +23,8 @@ const READ_AT_ONCE: usize = 1_024;
 /// The filter. What is written goes into it before anybody can see it.
 #[derive(Debug)]
 pub(crate) struct Known {
+    /// Whether it is filled with transactions; else it says yes to each.
+    transactions: bool,
     pages: Box<[OnceLock<Page>]>,
     is_complete: AtomicBool,
     is_over: AtomicBool,
@@ -30,18 +32,18 @@ pub(crate) struct Known {
 
 type Page = Box<[AtomicU64]>;
 
-impl Default for Known {
-    fn default() -> Self {
-        let pages = std::iter::repeat_with(OnceLock::new).take(PAGES).collect();
-        Self { pages, is_complete: AtomicBool::new(false), is_over: AtomicBool::new(false) }
-    }
-}
-
 impl Known {
+    /// An empty filter for what an engine does not tell as fast.
+    pub(crate) fn beside(engine: &dyn Engine) -> Self {
+        let transactions = engine.walks_are_dear();
+        let pages = std::iter::repeat_with(OnceLock::new).take(PAGES).collect();
+        Self { transactions, pages, is_complete: AtomicBool::new(false), is_over: AtomicBool::new(false) }
+    }
+
     /// Takes in all that the store has. What cannot be read is found out about by whoever needs it: without that the
     /// filter stays as it is, and says yes.
     pub(crate) fn read(&self, engine: &dyn Engine) {
-        for space in [keys::WAITING, keys::IDENTITIES] {
+        for space in [keys::WAITING, keys::IDENTITIES].into_iter().filter(|space| self.is_filled_with(*space)) {
             let prefix = keys::space(space);
             let pairs = engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix));
             for (number, pair) in pairs.enumerate() {
@@ -63,7 +65,7 @@ impl Known {
     /// Takes in a key that is about to be written.
     pub(crate) fn note(&self, key: &[u8]) {
         let empty = || std::iter::repeat_with(AtomicU64::default).take(PAGE_BITS / 64).collect::<Page>();
-        for Place { page, word, bit } in prefix_of(key).into_iter().flat_map(places) {
+        for Place { page, word, bit } in self.prefix_of(key).into_iter().flat_map(places) {
             let page = self.pages.get(page).map(|page| page.get_or_init(empty));
             if let Some(word) = page.and_then(|page| page.get(word)) {
                 word.fetch_or(bit, Ordering::Relaxed);
@@ -78,19 +80,24 @@ impl Known {
             page.and_then(|page| page.get(word)).is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
         };
         !self.is_complete.load(Ordering::Acquire)
-            || prefix_of(prefix).is_none_or(|prefix| places(prefix).into_iter().all(is_set))
+            || self.prefix_of(prefix).is_none_or(|prefix| places(prefix).into_iter().all(is_set))
     }
-}
 
-/// The bytes of a key that it is known by; none for those of other spaces.
-fn prefix_of(key: &[u8]) -> Option<u64> {
-    let hashed: RangeInclusive<usize> = match key.first() {
-        Some(&keys::WAITING | &keys::IDENTITIES) => 1..=8,
-        _ => return None,
-    };
-    let number = u64::from_be_bytes(key.get(hashed)?.try_into().ok()?);
-    // What is a group in one space is not one in the other.
-    Some(if key.first() == Some(&keys::WAITING) { !number } else { number })
+    fn is_filled_with(&self, space: u8) -> bool {
+        match space {
+            keys::WAITING => true,
+            keys::IDENTITIES => self.transactions,
+            _ => false,
+        }
+    }
+
+    /// The bytes of a key that it is known by: eight of a hash; none where it is not filled with such keys.
+    fn prefix_of(&self, key: &[u8]) -> Option<u64> {
+        let space = key.first().filter(|space| self.is_filled_with(**space))?;
+        let number = u64::from_be_bytes(key.get(1..9)?.try_into().ok()?);
+        // What is a group in one space is not one in the other.
+        Some(if *space == keys::WAITING { !number } else { number })
+    }
 }
 
 /// Where a bit stands.
@@ -130,7 +137,7 @@ mod tests {
         let engine = MemoryEngine::default();
         let identity = [transaction("old"), vec![7; 8]].concat();
         engine.apply(Batch { writes: vec![(waiting(1), Some(vec![])), (identity, Some(vec![]))] }).unwrap();
-        let known = Known::default();
+        let known = Known::beside(&engine);
         assert!(known.may_hold(&keys::waiting_in([3; 8])), "nothing is read yet");
         known.note(&waiting(2));
         known.note(&[transaction("new"), vec![7; 8]].concat());
@@ -147,7 +154,7 @@ mod tests {
     fn a_filter_that_was_not_filled_to_the_end_rules_nothing_out() {
         let engine = MemoryEngine::default();
         engine.apply(Batch { writes: vec![(waiting(1), Some(vec![]))] }).unwrap();
-        let known = Known::default();
+        let known = Known::beside(&engine);
         known.stop();
         known.read(&engine);
         assert!(known.may_hold(&keys::waiting_in([3; 8])));

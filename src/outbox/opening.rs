@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::bulk::BulkState;
 use super::claims::Claims;
 use super::engine::{Batch, Engine};
+use super::known::Known;
 use super::model::{OutboxError, PostbackNo};
 use super::read::{Mirror, SharedMirror};
 use super::tally::{self, Stored};
@@ -133,7 +134,7 @@ pub(super) fn recover(
     if intents.is_empty() && unnamed.is_empty() {
         return Ok(());
     }
-    let mut writer = Writer::new(engine, mirror.clone(), claims.clone(), Arc::default(), EventId::MIN);
+    let mut writer = Writer::new(engine, mirror.clone(), claims.clone(), Arc::new(Known::beside(engine)), EventId::MIN);
     for (key, _) in intents {
         if let Some(id) = keys::parse_last_delivery(&key) {
             writer.interrupt(id, now)?;

