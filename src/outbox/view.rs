@@ -133,17 +133,17 @@ impl View<'_> {
     }
 
     /// The value of an identity key of an owner's transaction.
-    pub(crate) fn identity_in(&self, owned: &Owned, identity: &[u8]) -> Result<Option<Vec<u8>>, OutboxError> {
-        match owned.0.iter().find(|(key, _)| key == identity) {
+    pub(crate) fn identity_in(&self, index: &Owned, identity: &[u8]) -> Result<Option<Vec<u8>>, OutboxError> {
+        match index.0.iter().find(|(key, _)| key == identity) {
             Some((_, value)) => Ok(Some(value.clone())),
-            None if owned.0.len() < MAX_PREFIXED => Ok(None),
+            None if index.0.len() < MAX_PREFIXED => Ok(None),
             None => self.get(identity),
         }
     }
 
     /// As [`View::related_of`], of what has been read.
-    pub(crate) fn related_in(&self, owned: &Owned, owner: &AffiliateId) -> Result<Related, OutboxError> {
-        let mut ids: Vec<EventId> = owned.0.iter().flat_map(|(_, value)| event_ids(value)).collect();
+    pub(crate) fn related_in(&self, index: &Owned, owner: &AffiliateId) -> Result<Related, OutboxError> {
+        let mut ids: Vec<EventId> = index.0.iter().flat_map(|(_, value)| event_ids(value)).collect();
         ids.sort_unstable();
         ids.dedup();
         let mut related = Related { events: Vec::with_capacity(ids.len()), damaged: false };

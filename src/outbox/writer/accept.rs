@@ -31,8 +31,8 @@ impl Writer<'_> {
     pub(crate) fn accept(&mut self, request: &AcceptRequest, now: Timestamp) -> Result<Ingested, OutboxError> {
         let event = &request.event;
         let identity = keys::identity(event);
-        let owned = self.owned(&event.transaction_id, &event.affiliate_id)?;
-        let known = self.view().identity_in(&owned, &identity)?;
+        let index = self.owned(&event.transaction_id, &event.affiliate_id)?;
+        let known = self.view().identity_in(&index, &identity)?;
         let mut ids = known.filter(|_| !planted(Bug::DuplicateAccepted)).unwrap_or_default();
         let mut outdated = Vec::new();
         for id in event_ids(&ids) {
@@ -54,9 +54,9 @@ impl Writer<'_> {
             return Err(codec::corrupt(&keys::event(id), "no id is left behind it"));
         }
         let (root, related) = if event.transaction_given || event.reverses.is_some() {
-            self.resolve_root(event, &owned)?
+            self.resolve_root(event, &index)?
         } else {
-            self.root_of_click(id, request, &owned, now)?
+            self.root_of_click(id, request, &index, now)?
         };
         if related.events.len() >= MAX_GROUP_EVENTS {
             return Err(OutboxError::GroupFull { transaction: root, most: MAX_GROUP_EVENTS });

@@ -69,17 +69,17 @@ impl Writer<'_> {
     pub(super) fn resolve_root(
         &mut self,
         event: &Event,
-        owned: &Owned,
+        index: &Owned,
     ) -> Result<(TransactionId, Related), OutboxError> {
         let (own, owner) = (&event.transaction_id, &event.affiliate_id);
         let Some(reversed) = &event.reverses else {
-            return self.root_of(own, owner, self.view().related_in(owned, owner)?);
+            return self.root_of(own, owner, self.view().related_in(index, owner)?);
         };
         let (root, mut related) = self.root_of(reversed, owner, self.view().related_of(reversed, owner)?)?;
         if *own == root {
             return Ok((root, related));
         }
-        let (own, mut moved) = self.root_of(own, owner, self.view().related_in(owned, owner)?)?;
+        let (own, mut moved) = self.root_of(own, owner, self.view().related_in(index, owner)?)?;
         if own != root && related.events.len() + moved.events.len() < MAX_GROUP_EVENTS {
             for (id, record) in &mut moved.events {
                 self.move_group(*id, record, &root)?;
@@ -97,11 +97,11 @@ impl Writer<'_> {
         &self,
         id: EventId,
         request: &AcceptRequest,
-        owned: &Owned,
+        index: &Owned,
         now: Timestamp,
     ) -> Result<(TransactionId, Related), OutboxError> {
         let Event { transaction_id, affiliate_id, .. } = &request.event;
-        let earlier = self.view().related_in(owned, affiliate_id)?;
+        let earlier = self.view().related_in(index, affiliate_id)?;
         let alike = |(_, record): &&(EventId, EventRecord)| {
             record.event.transaction_id == *transaction_id && !request.tells_apart(record, now)
         };
