@@ -39,7 +39,7 @@ const SEARCHED_FOR_EACH_KEPT: usize = 4;
 #[derive(Clone, Default)]
 pub struct Concealed(Vec<Arc<Hidden>>);
 
-/// One of these values. It is spelled out once, when a text comes that is long enough to hold it.
+/// One of these values. It is spelled out once, when a text comes that is long enough to hold it, or that broke off.
 struct Hidden {
     value: SecretString,
     spellings: OnceLock<Spellings>,
@@ -115,10 +115,8 @@ impl fmt::Debug for Concealed {
 
 impl PartialEq for Concealed {
     fn eq(&self, other: &Self) -> bool {
-        let values = |concealed: &Self| -> Vec<String> {
-            concealed.0.iter().map(|hidden| hidden.value.expose_secret().to_owned()).collect()
-        };
-        values(self) == values(other)
+        let own = self.0.iter().map(|hidden| hidden.value.expose_secret());
+        own.eq(other.0.iter().map(|hidden| hidden.value.expose_secret()))
     }
 }
 

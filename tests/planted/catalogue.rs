@@ -45,7 +45,7 @@ pub(crate) const CATALOGUE: &[Row] = &[
     ("step-repeated", Program::Lib, &["outbox::contract::bulk::on_memory"]),
     ("checksum-ignored", Program::Lib, &["outbox::codec"]),
     ("egress-open", Program::Lib, &["transport::egress"]),
-    ("echo-unmasked", Program::Lib, &["domain::request"]),
+    ("echo-unmasked", Program::Lib, &["domain::concealed"]),
     ("retry-after-hastens", Program::Lib, &["domain::outcome"]),
     ("fresh-keys", Program::It, &["delivery::a_used_up_schedule"]),
     ("body-uncapped", Program::Lib, &["transport::"]),
