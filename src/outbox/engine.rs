@@ -79,7 +79,7 @@ pub trait Engine: Send + Sync + std::fmt::Debug + 'static {
         Ok(())
     }
 
-    /// Whether it pays to know without a walk that nothing has a prefix.
+    /// Whether it pays to know without a walk that the store has nothing of a transaction.
     fn walks_are_dear(&self) -> bool {
         true
     }

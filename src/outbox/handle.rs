@@ -15,7 +15,7 @@ use super::commit::{
     self, Accepting, CommitObserver, Failure, MAX_PENDING_GROUPS, Request, Shared, Window, WindowRequest,
 };
 use super::engine::Engine;
-use super::known::Known;
+use super::known::{Known, StopReading};
 use super::lease::{Begun, Lease};
 use super::model::{
     AcceptRequest, Accepted, Ingested, OrderRefused, OrderRequest, OutboxError, Pause, PlannedDelivery, PostbackNo,
@@ -426,8 +426,8 @@ fn start_threads(
     let build = std::thread::Builder::new().name("outbox-build".into()).spawn(move || {
         let _at_work = at_work;
         let _watch = commit::PanicWatch(Arc::clone(&for_build.failure));
+        let _reading = StopReading(known);
         commit::build(&for_build, received, &groups, last);
-        known.stop();
     })?;
     let sync = std::thread::Builder::new().name("outbox-sync".into()).spawn(move || {
         let _watch = commit::PanicWatch(Arc::clone(&for_sync.failure));

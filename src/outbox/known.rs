@@ -5,8 +5,8 @@
 //! nothing is, and never no where something is. It is filled while the outbox is already in use; until then it says yes.
 
 use std::ops::Bound;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::engine::Engine;
 use super::keys;
@@ -58,7 +58,7 @@ impl Known {
     }
 
     /// Has whoever still reads the store come to an end.
-    pub(crate) fn stop(&self) {
+    fn stop(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
@@ -97,6 +97,15 @@ impl Known {
         let number = u64::from_be_bytes(key.get(1..9)?.try_into().ok()?);
         // What is a group in one space is not one in the other.
         Some(if *space == keys::WAITING { !number } else { number })
+    }
+}
+
+/// Ends the reading of the store when it is dropped, also behind a panic: closing waits for it.
+pub(crate) struct StopReading(pub(crate) Arc<Known>);
+
+impl Drop for StopReading {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 
@@ -154,8 +163,8 @@ mod tests {
     fn a_filter_that_was_not_filled_to_the_end_rules_nothing_out() {
         let engine = MemoryEngine::default();
         engine.apply(Batch { writes: vec![(waiting(1), Some(vec![]))] }).unwrap();
-        let known = Known::beside(&engine);
-        known.stop();
+        let known = Arc::new(Known::beside(&engine));
+        drop(StopReading(Arc::clone(&known)));
         known.read(&engine);
         assert!(known.may_hold(&keys::waiting_in([3; 8])));
     }
