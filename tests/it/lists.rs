@@ -4,11 +4,13 @@ use serde_json::Value;
 
 use crate::harness::{World, ftd, partner};
 
-/// Three dead letters of which the receiver said different things, and one that was delivered.
+/// Three dead letters of which the receiver said different things, and one that was delivered. The breaker never opens: up
+/// to twelve failures come in a row, which is more than it takes to wait half a minute for a probe.
 async fn world() -> World {
     let script =
         "?txid=dep-1 => 400 body=\"No-such-click\"\n?txid=dep-2 => 400\n?txid=dep-3 => 400 body=\"No-such-click\"\n200";
-    let world = World::with(vec![partner("acme", script)]).await;
+    let patient = partner("acme", script).affiliate("[limits.breaker]\nfailures = 0");
+    let world = World::with(vec![patient]).await;
     for (transaction, payout) in [("dep-1", "9.50"), ("dep-2", "20"), ("dep-3", "120.00"), ("dep-4", "1")] {
         let mut event = ftd("acme", transaction);
         event["payout"] = payout.into();
