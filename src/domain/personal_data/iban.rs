@@ -4,6 +4,9 @@ use super::checksum::mod_97;
 use super::words::Words;
 use super::{Finding, Kind};
 
+/// Characters of the shortest account number, Norway's, with its country and check digits.
+pub(super) const SHORTEST: usize = 15;
+
 /// What stands behind the check digits in each country: how many digits (n), letters (a), or either (c).
 #[rustfmt::skip]
 const COUNTRIES: [(&str, &str); 89] = [

@@ -3,6 +3,13 @@
 use super::words::Words;
 use super::{Finding, Kind};
 
+/// Digits of the number with the fewest, the Indian one; an Italian one may have letters for all of them.
+pub(super) const FEWEST_DIGITS: usize = 4;
+/// Characters of the shortest numbers, the British and the Spanish ones.
+pub(super) const SHORTEST: usize = 9;
+/// Characters of the longest number, the Italian one.
+pub(super) const LONGEST: usize = 16;
+
 /// The check letters of the Spanish DNI and NIE, by the rest of the number divided by 23.
 const DNI_LETTERS: &[u8; 23] = b"TRWAGMYFPDXBNJZSQVHLCKE";
 /// What a character at an odd place of a codice fiscale counts: 0 or A, 1 or B, and so on.
@@ -22,13 +29,13 @@ type Check = fn(&[u8], usize) -> bool;
 /// Finds the British, Spanish, Italian and Indian numbers that hold letters.
 pub(super) fn numbers_with_letters(words: &Words<'_>, found: &mut Vec<Finding>) {
     const FORMS: [(usize, Check, Kind); 4] = [
-        (9, is_nino, Kind::UkNino),
-        (9, is_dni, Kind::SpainDni),
+        (SHORTEST, is_nino, Kind::UkNino),
+        (SHORTEST, is_dni, Kind::SpainDni),
         (10, is_pan, Kind::IndiaPan),
-        (16, is_codice_fiscale, Kind::ItalyCodiceFiscale),
+        (LONGEST, is_codice_fiscale, Kind::ItalyCodiceFiscale),
     ];
     for (index, word) in words.each() {
-        if word.len() > 16 {
+        if word.len() > LONGEST {
             continue;
         }
         for (length, fits, kind) in FORMS {

@@ -184,6 +184,9 @@ fn in_spellings(text: &str, depth: usize, found: &mut Vec<Finding>, look: &dyn F
 }
 
 fn in_plain(text: &str, place: Place, found: &mut Vec<Finding>) {
+    if !may_hold_any(text) {
+        return;
+    }
     internet::emails(text, found);
     let words = Words::of(text);
     iban::ibans(&words, found);
@@ -195,4 +198,25 @@ fn in_plain(text: &str, place: Place, found: &mut Vec<Finding>) {
     numbers::national(&runs, place, found);
     phone::phones(text, &runs, place, found);
     key::named_parts(text, found);
+}
+
+/// Whether a text has the characters for anything that is looked for. Most texts are short and have not: they need not be
+/// taken apart.
+fn may_hold_any(text: &str) -> bool {
+    let (mut digits, mut characters, mut dots) = (0, 0, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'0'..=b'9' => digits += 1,
+            b'a'..=b'z' | b'A'..=b'Z' => characters += 1,
+            b'.' => dots += 1,
+            // An e-mail address, an IPv6 address, a name with its value.
+            b'@' | b':' | b'=' => return true,
+            _ => {}
+        }
+    }
+    characters += digits;
+    let iban = digits >= 2 && characters >= iban::SHORTEST;
+    let address = digits >= 4 && dots >= 3;
+    let letters = digits >= letters::FEWEST_DIGITS && characters >= letters::SHORTEST || characters >= letters::LONGEST;
+    iban || address || letters || digits >= numbers::FEWEST_DIGITS
 }

@@ -4,6 +4,9 @@ use super::checksum::{luhn, mod_11_10, verhoeff, weighted};
 use super::words::{Gap, Number};
 use super::{Finding, Kind, Place};
 
+/// Fewest digits of anything that is digits alone: those of a telephone behind a plus sign.
+pub(super) const FEWEST_DIGITS: usize = 8;
+
 /// The last year of birth that a Swedish number is believed to have: what is younger is the date of an order.
 const LAST_YEAR_OF_BIRTH: u32 = 2012;
 

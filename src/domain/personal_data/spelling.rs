@@ -50,7 +50,7 @@ pub(super) fn of(text: &str, mut take: impl FnMut(&Spelling)) {
     if let Some(spelling) = plain_typography(text).or_else(|| percent_decoded(text)) {
         take(&spelling);
     }
-    for part in runs(text, 0..text.len(), is_base64) {
+    for part in runs(text, 0..text.len(), is_base64).into_iter().filter(|part| part.len() >= MIN_BASE64) {
         for spelling in base64_decoded(text, part) {
             take(&spelling);
         }
@@ -113,7 +113,8 @@ fn is_base64(byte: u8) -> bool {
 /// What a part says in base64: as a whole, or else between its slashes, or else between its hyphens.
 fn base64_decoded(text: &str, part: Range<usize>) -> Vec<Spelling> {
     let whole = decoded(text, part.clone());
-    if part.len() < MIN_BASE64 || whole.is_some() {
+    let has_separators = || text.get(part.clone()).is_some_and(|text| text.contains(['+', '/', '-', '_']));
+    if whole.is_some() || !has_separators() {
         return whole.into_iter().collect();
     }
     let separated: [fn(u8) -> bool; 2] = [|byte| !matches!(byte, b'+' | b'/'), |byte| !matches!(byte, b'-' | b'_')];
@@ -127,10 +128,26 @@ fn base64_decoded(text: &str, part: Range<usize>) -> Vec<Spelling> {
 fn decoded(text: &str, range: Range<usize>) -> Option<Spelling> {
     let encoded = text.get(range.clone()).filter(|encoded| encoded.len() >= MIN_BASE64)?;
     let engine = if encoded.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
+    if is_no_text(engine, encoded.as_bytes()) {
+        return None;
+    }
     let decoded = String::from_utf8(engine.decode(encoded).ok()?).ok()?;
     let padding = text.get(range.end..)?.bytes().take(2).take_while(|byte| *byte == b'=').count();
     let printable = !decoded.trim_end().chars().any(char::is_control);
     printable.then_some(Spelling { text: decoded, origin: Origin::Whole(range.start..range.end + padding) })
+}
+
+/// Whether the beginning alone shows that this decodes to nothing that could be printed: most ids are so.
+fn is_no_text(engine: &GeneralPurpose, encoded: &[u8]) -> bool {
+    // Groups of four characters stand for three bytes each, whatever follows.
+    const GROUPS: usize = 4;
+    let beginning = encoded.get(..encoded.len().min(GROUPS * 4) / 4 * 4).unwrap_or_default();
+    let mut bytes = [0; GROUPS * 3];
+    let Ok(length) = engine.decode_slice(beginning, &mut bytes) else { return true };
+    let bytes = bytes.get(..length).unwrap_or_default();
+    // A character that is cut off may go on; white space at the end of a text counts for nothing.
+    let is_text = std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
+    !is_text || bytes.iter().any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace() && *byte != 0x0b)
 }
 
 /// The longest parts of a range that hold only bytes that are inside of them.
