@@ -6,8 +6,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
+use smol_str::{SmolStr, format_smolstr};
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const EVENT_DIGITS: usize = 13;
@@ -76,7 +77,7 @@ impl EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "evt_{}", encode(u128::from(self.0), EVENT_DIGITS))
+        write_id::<EVENT_DIGITS>(f, "evt_", u128::from(self.0))
     }
 }
 
@@ -104,7 +105,7 @@ pub struct DeliveryId {
 impl fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = (u128::from(self.event.0) << 16) | u128::from(self.ordinal);
-        write!(f, "dlv_{}", encode(number, DELIVERY_DIGITS))
+        write_id::<DELIVERY_DIGITS>(f, "dlv_", number)
     }
 }
 
@@ -138,7 +139,7 @@ impl BulkId {
 
 impl fmt::Display for BulkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ord_{}", encode(u128::from(self.0), EVENT_DIGITS))
+        write_id::<EVENT_DIGITS>(f, "ord_", u128::from(self.0))
     }
 }
 
@@ -153,13 +154,13 @@ impl FromStr for BulkId {
 }
 
 impl Serialize for BulkId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
     }
 }
 
 impl<'de> Deserialize<'de> for BulkId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
             let text = String::deserialize(deserializer)?;
             return text.parse().map_err(serde::de::Error::custom);
@@ -168,14 +169,16 @@ impl<'de> Deserialize<'de> for BulkId {
     }
 }
 
-fn encode(mut number: u128, digits: usize) -> String {
-    let mut text = vec![b'0'; digits];
+/// Writes a prefix and so many digits of a number.
+fn write_id<const DIGITS: usize>(f: &mut fmt::Formatter<'_>, prefix: &str, mut number: u128) -> fmt::Result {
+    let mut text = [b'0'; DIGITS];
     for digit in text.iter_mut().rev() {
         let index = usize::try_from(number & 31).unwrap_or_default();
         *digit = ALPHABET.get(index).copied().unwrap_or(b'0');
         number >>= 5;
     }
-    String::from_utf8_lossy(&text).into_owned()
+    f.write_str(prefix)?;
+    f.write_str(std::str::from_utf8(&text).unwrap_or_default())
 }
 
 fn decode(text: &str, digits: usize) -> Result<u128, InvalidId> {
@@ -215,9 +218,8 @@ fn opaque(c: char) -> bool {
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $limit:expr, $allowed:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $type(String);
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(SmolStr);
 
         impl $type {
             /// Longest allowed name, in characters.
@@ -227,7 +229,7 @@ macro_rules! name {
             ///
             /// # Errors
             /// When it is empty, too long, or holds a character that is not allowed.
-            pub fn parse(text: impl Into<String>) -> Result<Self, InvalidId> {
+            pub fn parse(text: impl Into<SmolStr>) -> Result<Self, InvalidId> {
                 let text = text.into();
                 check_name(&text, Self::LIMIT, $allowed)?;
                 Ok(Self(text))
@@ -249,7 +251,19 @@ macro_rules! name {
 
         impl From<$type> for String {
             fn from(name: $type) -> String {
-                name.0
+                name.0.into()
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::parse(SmolStr::deserialize(deserializer)?).map_err(serde::de::Error::custom)
             }
         }
 
@@ -322,19 +336,19 @@ impl TransactionId {
     /// A name for the transaction of an event that came without one. A click too long for it is named by its hash.
     pub fn of_click(kind: &EventType, click: &ClickId) -> Self {
         const ROOM: usize = 32;
-        let named = format!("click:{kind}:{click}");
+        let named = format_smolstr!("click:{kind}:{click}");
         if named.chars().count() + ROOM <= Self::LIMIT {
             return Self(named);
         }
         let hash = hex::encode(Sha256::digest(click.as_str()));
         let kind: String = kind.as_str().chars().take(ROOM - "click::".len()).collect();
-        Self(format!("click:{kind}:{hash}"))
+        Self(format_smolstr!("click:{kind}:{hash}"))
     }
 
     /// The root of an order group for such transactions: one for each first event of a time of the click.
     #[must_use]
     pub fn opened_by(&self, first: EventId) -> Self {
-        Self(format!("{self}@{first}"))
+        Self(format_smolstr!("{self}@{first}"))
     }
 }
 

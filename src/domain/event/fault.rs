@@ -67,10 +67,14 @@ impl Serialize for FaultCode {
 
 /// A JSON pointer of RFC 6901 to the place named by its steps.
 pub fn pointer(steps: &[&str]) -> String {
-    let mut pointer = String::new();
+    let mut pointer = String::with_capacity(steps.iter().map(|step| 1 + step.len()).sum());
     for step in steps {
         pointer.push('/');
-        pointer.push_str(&step.replace('~', "~0").replace('/', "~1"));
+        if step.contains(['~', '/']) {
+            pointer.push_str(&step.replace('~', "~0").replace('/', "~1"));
+        } else {
+            pointer.push_str(step);
+        }
     }
     pointer
 }

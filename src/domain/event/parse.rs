@@ -86,23 +86,24 @@ impl<'a> Reader<'a> {
         self.check_names();
         self.check_size();
         let told_by_click = self.is_told_by_click();
-        let given = if told_by_click { None } else { self.required_name("transaction_id", TransactionId::parse) };
-        let kind = self.required_name("type", EventType::parse);
+        let given =
+            if told_by_click { None } else { self.required_name("transaction_id", str::parse::<TransactionId>) };
+        let kind = self.required_name("type", str::parse::<EventType>);
         let affiliate_id = self.affiliate_id();
         let rule = kind.as_ref().and_then(|kind| self.type_rule(kind));
-        let click_id = self.optional_name("click_id", ClickId::parse);
+        let click_id = self.optional_name("click_id", str::parse::<ClickId>);
         let transaction_id = match (&kind, &click_id) {
             (Some(kind), Some(click)) if told_by_click => Some(TransactionId::of_click(kind, click)),
             _ => given,
         };
-        let offer_id = self.optional_name("offer_id", OfferId::parse);
+        let offer_id = self.optional_name("offer_id", str::parse::<OfferId>);
         let status = self.status();
         let occurred_at = self.occurred_at();
         let payout = self.amount("payout");
         let revenue = self.amount("revenue");
         let currency = self.currency(payout.is_some() || revenue.is_some());
         let sub_ids = self.sub_ids(rule);
-        let reverses = self.optional_name("reverses", TransactionId::parse);
+        let reverses = self.optional_name("reverses", str::parse::<TransactionId>);
         if let Some(rule) = rule {
             self.check_required(rule);
             self.check_reverses(rule, reverses.is_some());
@@ -153,7 +154,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn required_name<T>(&mut self, name: &str, parse: impl FnOnce(String) -> Result<T, InvalidId>) -> Option<T> {
+    fn required_name<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, InvalidId>) -> Option<T> {
         if self.get(name).is_none() {
             self.fault(&pointer(&[name]), FaultCode::Missing, "is required");
             return None;
@@ -161,16 +162,16 @@ impl<'a> Reader<'a> {
         self.optional_name(name, parse)
     }
 
-    fn optional_name<T>(&mut self, name: &str, parse: impl FnOnce(String) -> Result<T, InvalidId>) -> Option<T> {
+    fn optional_name<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, InvalidId>) -> Option<T> {
         let text = match self.get(name)? {
-            Value::String(text) => text.clone(),
+            Value::String(text) => text,
             other => {
                 let detail = format!("must be a JSON string, this is {}", type_name(other));
                 self.fault(&pointer(&[name]), FaultCode::WrongType, detail);
                 return None;
             }
         };
-        self.guard_id(name, &text);
+        self.guard_id(name, text);
         match parse(text) {
             Ok(value) => Some(value),
             Err(error) => {
@@ -193,7 +194,7 @@ impl<'a> Reader<'a> {
     }
 
     fn affiliate_id(&mut self) -> Option<AffiliateId> {
-        let affiliate = self.required_name("affiliate_id", AffiliateId::parse)?;
+        let affiliate = self.required_name("affiliate_id", str::parse::<AffiliateId>)?;
         if !(self.rules.knows_affiliate)(&affiliate) {
             let detail = format!("no affiliate {affiliate:?} is configured", affiliate = affiliate.as_str());
             self.fault("/affiliate_id", FaultCode::UnknownAffiliate, detail);
@@ -244,15 +245,15 @@ impl<'a> Reader<'a> {
 
     fn amount(&mut self, name: &str) -> Option<Amount> {
         let text = match self.get(name)? {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
+            Value::String(text) => text.as_str(),
+            Value::Number(number) => number.as_str(),
             other => {
                 let detail = format!("must be a JSON string or number, this is {}", type_name(other));
                 self.fault(&pointer(&[name]), FaultCode::WrongType, detail);
                 return None;
             }
         };
-        self.parse_amount(&pointer(&[name]), &text)
+        self.parse_amount(&pointer(&[name]), text)
     }
 
     pub(super) fn parse_amount(&mut self, pointer: &str, text: &str) -> Option<Amount> {
