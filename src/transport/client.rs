@@ -12,11 +12,11 @@ use hyper::header::{ACCEPT, CONTENT_LENGTH, HeaderName, HeaderValue};
 use hyper::{Method, Request, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use url::Url;
 
 use super::connector::{Connector, Remote};
 use super::egress::EgressPolicy;
 use super::failure::{Means, Stop, failure};
+use super::origins::{Origins, Refused};
 use super::phases::{CONNECTING, PhaseConnector, SharedPhases};
 use super::resolver::Resolver;
 use super::tls;
@@ -69,6 +69,7 @@ type HttpClient = Client<PhaseConnector<Connector>, Full<Bytes>>;
 pub struct Transport {
     clients: Arc<Clients>,
     egress: Arc<EgressPolicy>,
+    origins: Arc<Origins>,
     response_cap: usize,
 }
 
@@ -147,7 +148,7 @@ impl Transport {
         let trusts = !roots.is_empty();
         let tls = Arc::new(tls::client_config(roots)?);
         let clients = Arc::new(Clients { tls, trusts, resolver, response_cap, by_deadline: Mutex::default() });
-        Ok(Self { clients, egress, response_cap })
+        Ok(Self { clients, egress, origins: Arc::default(), response_cap })
     }
 
     /// The addresses of a name, as attempts find them; whether they may be connected to is not asked here.
@@ -198,8 +199,15 @@ impl Transport {
     ) -> Result<(), Stop> {
         let request = self.build(request)?;
         let client = self.clients.with_deadline(timeouts.connect);
-        let answered = tokio::time::timeout(timeouts.first_byte, client.request(request)).await;
-        let response = answered.map_err(|_| Stop::Deadline(timeouts.first_byte))?.map_err(Stop::Request)?;
+        let answer = client.request(request);
+        // Where it would come no earlier, the deadline of the whole is enough.
+        let answered = if timeouts.first_byte < timeouts.total {
+            let answered = tokio::time::timeout(timeouts.first_byte, answer).await;
+            answered.map_err(|_| Stop::Deadline(timeouts.first_byte))?
+        } else {
+            answer.await
+        };
+        let response = answered.map_err(Stop::Request)?;
         let headers = response.headers().iter().map(readable).collect();
         let head = Received { status: response.status().as_u16(), headers, body: Vec::new(), over_cap: false };
         let received = on_head(response.extensions().get().map(|Remote(address)| *address), head);
@@ -220,11 +228,11 @@ impl Transport {
 
     fn build(&self, request: PreparedRequest) -> Result<Request<Full<Bytes>>, Stop> {
         let invalid = |what: &str| Stop::Invalid(format!("{what} cannot be sent as HTTP"));
-        let url = Url::parse(&request.url).map_err(|_| invalid("the URL"))?;
-        if url.as_str() != request.url {
-            return Err(invalid("the URL is not in its normal form and"));
-        }
-        self.egress.check_url(&url).map_err(|forbidden| Stop::Forbidden(forbidden.to_string()))?;
+        self.origins.check(&request.url, &self.egress).map_err(|refused| match refused {
+            Refused::Url => invalid("the URL"),
+            Refused::NotNormal => invalid("the URL is not in its normal form and"),
+            Refused::Forbidden(forbidden) => Stop::Forbidden(forbidden.to_string()),
+        })?;
         let mut built = Request::new(Full::new(request.body));
         *built.method_mut() = Method::from_bytes(request.method.as_bytes()).map_err(|_| invalid("the method"))?;
         *built.uri_mut() = Uri::try_from(request.url).map_err(|_| invalid("the URL"))?;
@@ -270,7 +278,12 @@ impl Clients {
 }
 
 fn readable((name, value): (&HeaderName, &HeaderValue)) -> (String, String) {
-    (name.as_str().to_owned(), value.as_bytes().escape_ascii().to_string())
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
+    let value = match value.to_str() {
+        Ok(text) if text.as_bytes().iter().all(is_plain) => text.to_owned(),
+        _ => value.as_bytes().escape_ascii().to_string(),
+    };
+    (name.as_str().to_owned(), value)
 }
 
 /// A client for our own API: the same TLS, but none of the rules for receivers.

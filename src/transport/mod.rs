@@ -9,6 +9,7 @@ mod connector;
 mod egress;
 mod failure;
 mod gate;
+mod origins;
 mod phases;
 mod resolver;
 mod tls;

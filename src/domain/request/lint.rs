@@ -18,7 +18,7 @@ const SECRET_NAMES: [&str; 8] = ["token", "key", "secret", "pass", "pwd", "auth"
 /// Finds what is most likely a mistake.
 pub(super) fn find(source: &RequestSource, url: &UrlTemplate) -> Vec<RequestFault> {
     let mut lints = Vec::new();
-    if url.origin.starts_with("http://") {
+    if url.origin.as_str().starts_with("http://") {
         lints.push(RequestFault::new("url", "is plain http: anybody on the way can read and change it; use https"));
     }
     let in_query = url.templates().skip(1).flat_map(Template::literals);

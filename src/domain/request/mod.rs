@@ -54,7 +54,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use self::url::UrlTemplate;
+pub(crate) use self::url::is_plain;
+use self::url::{Origin, UrlTemplate};
 use super::concealed::Concealed;
 use super::nearest::nearest;
 use super::signature::{Placement, SignatureScheme, Unsigned};
@@ -258,7 +259,7 @@ impl RequestTemplate {
 
     /// Scheme, host and port, which are the same for every event.
     pub fn origin(&self) -> &str {
-        &self.url.origin
+        self.url.origin.as_str()
     }
 
     /// The same request to another receiver: path, query, headers and body stay what the template makes of them.
@@ -267,7 +268,7 @@ impl RequestTemplate {
     #[must_use]
     pub fn at_origin(&self, origin: &str) -> Self {
         let mut moved = self.clone();
-        origin.trim_end_matches('/').clone_into(&mut moved.url.origin);
+        moved.url.origin = Origin::new(origin);
         moved
     }
 
@@ -301,7 +302,7 @@ impl RequestTemplate {
         let sent = self.unsigned(&for_wire)?;
         let kept = if self.confidential { self.unsigned(&for_record)? } else { sent.clone() };
         let draft = self.sign(sent, &for_wire)?;
-        check_bounds(&draft)?;
+        check_bounds(&draft, &self.url.origin)?;
         let record = self.record(self.sign(kept, &for_record)?);
         let Draft { url, headers, body } = draft;
         let digest = digest(&self.method, &url, &headers, body.as_bytes());
@@ -411,8 +412,8 @@ fn check_method(source: &RequestSource) -> Vec<RequestFault> {
     faults
 }
 
-fn check_bounds(draft: &Draft) -> Result<(), RenderError> {
-    url::check(&draft.url)?;
+fn check_bounds(draft: &Draft, origin: &Origin) -> Result<(), RenderError> {
+    url::check(&draft.url, origin)?;
     let too_large = |what: String, length, limit| Err(RenderError::TooLarge { what, length, limit });
     if draft.body.len() > MAX_BODY_BYTES {
         return too_large("the body".into(), draft.body.len(), MAX_BODY_BYTES);

@@ -8,10 +8,18 @@ use crate::domain::template::{Delimiters, Environment, Piece, RenderError, Templ
 /// A compiled URL.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct UrlTemplate {
-    /// Scheme, host and port, without a slash behind them.
-    pub(super) origin: String,
+    pub(super) origin: Origin,
     pub(super) path: Template,
     pub(super) parameters: Vec<Parameter>,
+}
+
+/// Where a URL's receiver is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Origin {
+    /// Scheme, host and port, without a slash behind them.
+    text: String,
+    /// Whether a URL parser leaves it as it is.
+    is_normal: bool,
 }
 
 /// A URL cut into the parts that are compiled apart.
@@ -19,6 +27,20 @@ struct Parts {
     origin: String,
     path: Vec<Piece>,
     query: Option<Vec<Piece>>,
+}
+
+impl Origin {
+    /// Takes scheme, host and port as they are; a slash behind them is left out.
+    pub(super) fn new(text: &str) -> Self {
+        let text = text.trim_end_matches('/');
+        let parsed = url::Url::parse(text);
+        let is_normal = parsed.is_ok_and(|parsed| parsed.as_str().strip_suffix('/') == Some(text));
+        Self { text: text.to_owned(), is_normal }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
 }
 
 impl UrlTemplate {
@@ -43,7 +65,7 @@ impl UrlTemplate {
         faults.extend(path_problem(&path).map(|problem| fault(problem.into())));
         let parameters: Vec<_> = parts.query.map(|query| split_pieces(query, '&')).unwrap_or_default();
         let parameters: Vec<_> = parameters.into_iter().map(parameter).collect();
-        let compiled = Self { origin: parts.origin, path, parameters };
+        let compiled = Self { origin: Origin::new(&parts.origin), path, parameters };
         let unfilled = compiled.templates().filter_map(|template| body::other_style("url", template, delimiters));
         faults.extend(unfilled);
         if faults.is_empty() { Ok(compiled) } else { Err(faults) }
@@ -58,7 +80,7 @@ impl UrlTemplate {
     /// The URL for one attempt.
     pub(super) fn render<'t>(&'t self, environment: &Environment<'t>) -> Result<String, RenderError> {
         let mut url = String::with_capacity(256);
-        url.push_str(&self.origin);
+        url.push_str(&self.origin.text);
         let found = self.path.render(environment, Place::Path, &mut url)?;
         if let Some(expression) = found.first {
             return Err(RenderError::Empty { parameter: "url path".into(), expression: expression.text().into() });
@@ -68,15 +90,34 @@ impl UrlTemplate {
     }
 }
 
-/// Checks that a rendered URL is one that every parser reads as it stands.
-pub(super) fn check(url: &str) -> Result<(), RenderError> {
+/// Checks that a URL rendered for an origin is one that every parser reads as it stands.
+pub(super) fn check(url: &str, origin: &Origin) -> Result<(), RenderError> {
     if url.len() > MAX_URL_BYTES {
         return Err(RenderError::TooLarge { what: "the url".into(), length: url.len(), limit: MAX_URL_BYTES });
+    }
+    let rest = url.strip_prefix(origin.as_str()).filter(|_| origin.is_normal);
+    if rest.is_some_and(is_plain) {
+        return Ok(());
     }
     match url::Url::parse(url) {
         Ok(parsed) if parsed.as_str() == url => Ok(()),
         Ok(_) | Err(_) => Err(RenderError::PathSegment),
     }
+}
+
+/// Whether a path with its query is so plain that a URL parser leaves it as it is behind any origin in normal form. What is
+/// not may be so all the same: that takes a parser.
+pub(crate) fn is_plain(path_and_query: &str) -> bool {
+    let path = path_and_query.split('?').next().unwrap_or_default();
+    // A segment of dots, which may be percent-encoded, is taken out.
+    let dots = || path.contains("/.") || path.contains("%2e") || path.contains("%2E");
+    path.starts_with('/') && path_and_query.bytes().all(is_plain_byte) && !dots()
+}
+
+/// Whether a URL parser leaves a byte alone in a path or, with the question mark, in a query.
+fn is_plain_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'$' | b'%' | b'&' | b'('..=b'/' | b':' | b';' | b'=' | b'?' | b'@' | b'_' | b'~')
 }
 
 /// What is wrong with literal text of a URL.

@@ -247,6 +247,19 @@ proptest! {
     }
 
     #[test]
+    fn what_is_plain_is_left_as_it_is_by_a_parser(
+        rest in "/?([a-c/?.:@&=+$,;!~*()_|^'\\\\\"<>#`{} \\t-]|%2[eEfF]|\\.\\.?/){0,12}",
+    ) {
+        for origin in ["https://a.example", "http://10.0.0.1:81", "https://[2001:db8::1]"] {
+            let url = format!("{origin}{rest}");
+            let parsed = ::url::Url::parse(&url);
+            if crate::domain::request::is_plain(&rest) {
+                prop_assert_eq!(parsed.map(String::from), Ok(url));
+            }
+        }
+    }
+
+    #[test]
     fn the_record_is_the_request_where_nothing_is_secret(a in text()) {
         let Some(request) = rendered(&get("https://a.example/?a={sub_ids.a}"), &[("a", &a)]) else { return Ok(()) };
         prop_assert_eq!(request.record.url, request.url);
