@@ -3,6 +3,8 @@
 //! Everything here is either pure or the one call of the wire, and nothing of it is stored: whoever runs an errand
 //! decides what becomes of the record.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 use crate::domain::concealed::Concealed;
@@ -82,7 +84,7 @@ pub(crate) async fn run(errand: Errand<'_>, postback: &Postback, wire: &dyn Wire
         Ok(received) => judged(blank, received, postback, &mask, clock.now()),
         Err(stopped) => {
             let response = stopped.partial.map(|partial| recorded(partial, true, &mask));
-            let error = mask.over(&stopped.error, record::KEPT_ERROR_BYTES);
+            let error = mask.over(stopped.error, record::KEPT_ERROR_BYTES);
             failed(AttemptRecord { response, ..blank }, stopped.failure, error)
         }
     }
@@ -108,7 +110,10 @@ fn judged(blank: AttemptRecord, received: Received, postback: &Postback, mask: &
 
 /// The rule's text: a configured pattern may name a secret that it looks for, and it may be long.
 fn kept_rule(judgement: &Judgement, mask: &Concealed) -> String {
-    let mut rule = mask.over(&judgement.rule, record::KEPT_ERROR_BYTES);
+    let mut rule = match &judgement.rule {
+        Cow::Borrowed(default) => return (*default).to_owned(),
+        Cow::Owned(configured) => mask.over(configured, record::KEPT_ERROR_BYTES),
+    };
     record::cut(&mut rule, record::KEPT_ERROR_BYTES);
     rule
 }
@@ -116,22 +121,27 @@ fn kept_rule(judgement: &Judgement, mask: &Concealed) -> String {
 fn failed(blank: AttemptRecord, failure: Failure, mut error: String) -> Made {
     record::cut(&mut error, record::KEPT_ERROR_BYTES);
     let judgement = outcome::judge_failure(failure);
-    let record =
-        AttemptRecord { outcome: judgement.outcome, rule: judgement.rule.clone(), error: Some(error), ..blank };
+    let record = AttemptRecord {
+        outcome: judgement.outcome,
+        rule: judgement.rule.clone().into_owned(),
+        error: Some(error),
+        ..blank
+    };
     Made { record, judgement }
 }
 
 /// What is kept of a response. It is masked before it is cut: a cut could leave half a secret that nobody finds.
 fn recorded(received: Received, broke_off: bool, mask: &Concealed) -> RecordedResponse {
     let Received { status, headers, body, over_cap } = received;
-    let masked = |text: &String| mask.over(text, KEPT_HEADER_BYTES);
-    let headers = headers.iter().take(record::KEPT_HEADERS);
+    let masked = |text: String| mask.over(text, KEPT_HEADER_BYTES);
+    let headers = headers.into_iter().take(record::KEPT_HEADERS);
     let mut headers: Vec<_> = headers.map(|(name, value)| (masked(name), masked(value))).collect();
     record::cap_headers(&mut headers, KEPT_HEADER_BYTES);
     let is_whole = !over_cap && !broke_off;
     let kept = mask.over_start(&body, KEPT_BODY_BYTES, is_whole);
     let truncated = !is_whole || kept.len() > KEPT_BODY_BYTES || mask.searches_less_than(&body, KEPT_BODY_BYTES);
-    let mut kept = String::from_utf8_lossy(&kept).into_owned();
+    let mut kept =
+        String::from_utf8(kept).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     record::cut(&mut kept, KEPT_BODY_BYTES);
     RecordedResponse { status, headers, body: kept, body_bytes: body.len() as u64, truncated }
 }

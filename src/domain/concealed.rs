@@ -42,6 +42,8 @@ pub struct Concealed(Vec<Arc<Hidden>>);
 /// One of these values. It is spelled out once, when a text comes that is long enough to hold it, or that broke off.
 struct Hidden {
     value: SecretString,
+    /// A bound of what is searched for: no spelling has fewer bytes.
+    least_bytes: usize,
     spellings: OnceLock<Spellings>,
 }
 
@@ -56,7 +58,7 @@ impl Concealed {
     /// Takes the values; what is too short to be masked is left out.
     pub fn new(values: impl IntoIterator<Item = SecretString>) -> Self {
         let values = values.into_iter().filter(|value| value.expose_secret().len() >= LEAST_BYTES);
-        Self(values.map(|value| Arc::new(Hidden { value, spellings: OnceLock::new() })).collect())
+        Self(values.map(|value| Arc::new(Hidden::new(value))).collect())
     }
 
     /// These values and others.
@@ -66,8 +68,17 @@ impl Concealed {
     }
 
     /// Masks a text, to a little more than so many bytes: whoever cuts it must cut behind this.
-    pub fn over(&self, text: &str, most_bytes: usize) -> String {
+    pub fn over(&self, text: impl Into<String>, most_bytes: usize) -> String {
+        let text = text.into();
+        if text.len() <= most_bytes && !self.may_stand_in(text.len(), true) {
+            return text;
+        }
         String::from_utf8_lossy(&self.over_start(text.as_bytes(), most_bytes, true)).into_owned()
+    }
+
+    /// Whether a text of so many bytes is long enough to hold one of the values, or the beginning of one where it is not whole.
+    fn may_stand_in(&self, bytes: usize, is_whole: bool) -> bool {
+        self.0.iter().any(|hidden| !is_whole || bytes >= hidden.least_bytes)
     }
 
     /// Whether a text is longer than what is searched of it, and its end therefore not kept.
@@ -81,12 +92,12 @@ impl Concealed {
     pub fn over_start(&self, text: &[u8], most_bytes: usize, is_whole: bool) -> Vec<u8> {
         // A text of nothing but values keeps few bytes of many: what is searched has a bound of its own.
         let searched = most_bytes.saturating_mul(SEARCHED_FOR_EACH_KEPT);
-        let hidden = self.0.iter().filter(|hidden| !is_whole || text.len() >= hidden.least_bytes());
-        let hidden: Vec<&Spellings> = hidden.map(|hidden| hidden.spellings()).collect();
-        if hidden.is_empty() || planted(Bug::EchoUnmasked) {
+        if !self.may_stand_in(text.len(), is_whole) || planted(Bug::EchoUnmasked) {
             let kept = searched.min(most_bytes.saturating_add(1));
             return text.get(..kept).unwrap_or(text).to_vec();
         }
+        let hidden = self.0.iter().filter(|hidden| !is_whole || text.len() >= hidden.least_bytes);
+        let hidden: Vec<&Spellings> = hidden.map(|hidden| hidden.spellings()).collect();
         let mut masked = Vec::with_capacity(text.len().min(most_bytes));
         let mut hidden_to = 0;
         for (at, byte) in text.iter().enumerate().take(searched) {
@@ -123,11 +134,11 @@ impl PartialEq for Concealed {
 impl Eq for Concealed {}
 
 impl Hidden {
-    /// A bound of what is searched for: no spelling has fewer bytes.
-    fn least_bytes(&self) -> usize {
+    fn new(value: SecretString) -> Self {
         // Hexadecimal digits stand for the fewest bytes that are looked for by themselves.
-        let (_, unpadded) = bare(self.value.expose_secret());
-        (unpadded.len() / 2).max(LEAST_BYTES)
+        let (_, unpadded) = bare(value.expose_secret());
+        let least_bytes = (unpadded.len() / 2).max(LEAST_BYTES);
+        Self { value, least_bytes, spellings: OnceLock::new() }
     }
 
     fn spellings(&self) -> &Spellings {

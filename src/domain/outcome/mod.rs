@@ -9,6 +9,7 @@ mod xml;
 pub use body::{Expectation, JsonCondition, XmlCondition};
 pub use rule::{Conditions, ResponseRule, StatusRange, Verdict};
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -151,8 +152,8 @@ pub enum Failure {
 pub struct Judgement {
     /// What the attempt came to.
     pub outcome: Outcome,
-    /// The rule that decided: `rule 2 (…)` for a configured one, `default: …` otherwise.
-    pub rule: String,
+    /// The rule that decided: `rule 2 (…)` for a configured one, which is owned; `default: …` otherwise, which is not.
+    pub rule: Cow<'static, str>,
     /// The wait that the receiver asks for.
     pub retry_after: Option<Duration>,
     /// Whether this machine failed, and the attempt says nothing of the receiver.
@@ -172,7 +173,7 @@ pub fn judge(response: &Response<'_>, rules: &[ResponseRule], receiver_dedupes: 
     let answer = Answer::new(response);
     if let Some((index, rule)) = rules.iter().enumerate().find(|(_, rule)| rule.when.hold(&answer)) {
         let named = format!("rule {} ({})", index + 1, rule.when);
-        return Judgement { outcome: rule.then.outcome(), rule: named, retry_after, local: false };
+        return Judgement { outcome: rule.then.outcome(), rule: named.into(), retry_after, local: false };
     }
     let foreign_page = || answer.is_page() && rules.iter().any(|rule| rule.expects_no_page(&answer));
     let (outcome, rule) = match response.status {

@@ -143,7 +143,7 @@ fn what_follows() {
     let policy = RetryPolicy::explicit(vec![Duration::from_secs(10)], Jitter::None);
     let judged = |outcome, wait: Option<u64>| Judgement {
         outcome,
-        rule: String::new(),
+        rule: "".into(),
         retry_after: wait.map(Duration::from_secs),
         local: false,
     };
