@@ -199,7 +199,7 @@ fn read_affiliates<'a>(
     report: &'a Report,
 ) -> AllRead {
     let mut wanted = lint::Demand::default();
-    let mut affiliates = Affiliates::new();
+    let mut affiliates = Vec::new();
     let mut known: BTreeSet<AffiliateId> = BTreeSet::new();
     for document in documents {
         let root = Section::root(document, report);
@@ -213,8 +213,9 @@ fn read_affiliates<'a>(
             let message = format!("\"{id}\" is the id of another file's affiliate");
             root.locate("id").add(Weight::Error, message, "give each affiliate its own id and one file");
         }
-        affiliates.extend(read.affiliate.map(|affiliate| (affiliate.id.clone(), Arc::new(affiliate))));
+        affiliates.extend(read.affiliate.map(Arc::new));
     }
+    let affiliates: Affiliates = affiliates.into_iter().collect();
     check_deliveries(&affiliates, documents, report);
     AllRead { affiliates, known, wanted }
 }

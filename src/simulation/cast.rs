@@ -1,5 +1,6 @@
 //! Who is told of what in a story: a few affiliates, their postbacks, and what a reload may change about them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,7 +9,6 @@ use super::dice::Dice;
 use crate::config::{self, Settings};
 use crate::domain::affiliate::{Affiliate, BreakerPolicy, Limits, Rate};
 use crate::domain::id::{AffiliateId, PostbackName, PostbackRef};
-use crate::domain::plan::Affiliates;
 use crate::domain::postback::{OrderPolicy, OriginalDead, OriginalUnknown, OriginalUnsettled};
 
 /// The affiliate whose receiver is always well, and whose deliveries nothing may hold up.
@@ -63,14 +63,14 @@ fn settings() -> &'static Settings {
 pub(super) struct Cast {
     pub(super) slots: usize,
     /// Everybody, as the story began with them.
-    all: Affiliates,
+    all: BTreeMap<AffiliateId, Arc<Affiliate>>,
     /// Who is configured now.
-    pub(super) affiliates: Affiliates,
+    pub(super) affiliates: BTreeMap<AffiliateId, Arc<Affiliate>>,
 }
 
 impl Cast {
     pub(super) fn new(dice: &mut Dice) -> Self {
-        let mut all = settings().affiliates.clone();
+        let mut all = BTreeMap::clone(&settings().affiliates);
         for (id, affiliate) in &mut all {
             vary(Arc::make_mut(affiliate), id.as_str() == STEADY, dice);
         }

@@ -39,7 +39,8 @@ pub(super) struct Daemon {
 fn configured(world: &Arc<World>) -> (Arc<Routing>, Arc<IntakeRules>) {
     let cast = world.with_books(|books| books.cast.clone());
     let wire = Arc::new(Network(Arc::clone(world)));
-    let routing = Arc::new(Routing { affiliates: cast.affiliates.clone(), slots: cast.slots, wire });
+    let routing =
+        Arc::new(Routing { affiliates: cast.affiliates.values().cloned().collect(), slots: cast.slots, wire });
     let dictionary = Cast::dictionary();
     let rules = IntakeRules { dictionary, accept_unknown_affiliates: true, routing: Arc::clone(&routing) };
     (routing, Arc::new(rules))

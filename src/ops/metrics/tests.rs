@@ -57,7 +57,7 @@ async fn scraped(format: Format) -> String {
     outbox.pause(paused, Some(pause)).await.unwrap();
     let standing = Standing::take(Sources {
         reader: outbox.reader(),
-        affiliates: &Affiliates::new(),
+        affiliates: &Affiliates::default(),
         live: &[],
         directory: Path::new("/"),
         keep_free: 1_024,
