@@ -231,15 +231,15 @@ impl Stream {
                     let count = count.filter(|_| self.wanted.may_count());
                     return Some(Event::default().event("missed").data(json!({ "missed": count }).to_string()));
                 }
-                Heard::Attempt(told) if self.wanted.is_met(&told.attempt) => {
-                    self.unsaid = 0;
-                    let event = Event::default().id(told.place.to_string()).event("attempt");
-                    return event.json_data(&told.attempt).ok();
-                }
-                // What others are told says nothing, not even by when a place is said.
-                Heard::Attempt(told) if !self.wanted.is_seen(&told.attempt) => {}
                 Heard::Attempt(told) => {
-                    self.unsaid += 1;
+                    let attempt = told.attempt();
+                    if self.wanted.is_met(&attempt) {
+                        self.unsaid = 0;
+                        let event = Event::default().id(told.place.to_string()).event("attempt");
+                        return event.json_data(&attempt).ok();
+                    }
+                    // What others are told says nothing, not even by when a place is said.
+                    self.unsaid += usize::from(self.wanted.is_seen(&attempt));
                     if self.unsaid >= self.wanted.unsaid() {
                         self.unsaid = 0;
                         return Some(Event::default().id(told.place.to_string()));

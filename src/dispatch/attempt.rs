@@ -32,7 +32,7 @@ pub(crate) struct Attempter {
 /// Is told of every attempt, in the task that made it: it must not block.
 pub trait AttemptObserver: Send + Sync + std::fmt::Debug {
     /// An attempt was made and is durable.
-    fn attempted(&self, note: &AttemptNote);
+    fn attempted(&self, note: &Arc<AttemptNote>);
 }
 
 /// An attempt that was made and is durable.
@@ -141,6 +141,7 @@ impl Attempter {
         });
         note.delivery = self.outbox.settle(Settlement { lease, attempt: record, conclusion, at, pause }).await?;
         log(&note);
+        let note = Arc::new(note);
         for observer in &*self.observers {
             observer.attempted(&note);
         }
@@ -224,7 +225,7 @@ pub(super) mod tests {
     fn the_affiliate_slows_down_as_it_asks_and_for_a_moment_where_this_machine_failed() {
         let at = Timestamp::from_second(1_000).unwrap();
         let scheduled = State::Scheduled { due: Timestamp::from_second(1_040).unwrap() };
-        let judged = |outcome, local| Judgement { outcome, rule: String::new(), retry_after: None, local };
+        let judged = |outcome, local| Judgement { outcome, rule: "".into(), retry_after: None, local };
         let table = [
             (judged(Outcome::Throttled, false), Some(Duration::from_secs(40))),
             (judged(Outcome::Unreachable, true), Some(LEAST_LOCAL)),

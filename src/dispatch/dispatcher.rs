@@ -112,7 +112,7 @@ struct Dispatcher {
     routing: Arc<Routing>,
     scheduler: Scheduler,
     postbacks: HashMap<PostbackNo, Option<Arc<Postback>>>,
-    attempter: Attempter,
+    attempter: Arc<Attempter>,
     disk_is_full: bool,
     tasks: TaskTracker,
     reports: mpsc::UnboundedSender<Report>,
@@ -124,12 +124,12 @@ pub fn start(parts: Parts) -> (Dispatch, tokio::task::JoinHandle<()>) {
     // Not bounded by itself, but by what is in flight and by the number of schedules being read.
     let (reports, reported) = mpsc::unbounded_channel();
     let routing = parts.routing.borrow().clone();
-    let attempter = Attempter {
+    let attempter = Arc::new(Attempter {
         outbox: parts.outbox.clone(),
         wire: Arc::clone(&routing.wire),
         clock: parts.clock.clone(),
         observers: parts.observers.clone().into(),
-    };
+    });
     let dispatcher = Dispatcher {
         scheduler: Scheduler::new(routing.slots, parts.window),
         routing,
@@ -208,7 +208,7 @@ impl Dispatcher {
             routes.push(Route { postback: number, affiliate: name.affiliate, paused: pauses.contains_key(&number) });
         }
         let routing = Arc::clone(&self.routing);
-        self.attempter.wire = Arc::clone(&routing.wire);
+        self.attempter = Arc::new(Attempter { wire: Arc::clone(&routing.wire), ..Attempter::clone(&self.attempter) });
         let now = self.now();
         self.scheduler.configure(routing.slots, &routes, |affiliate| routing.limits(affiliate), now);
     }
@@ -278,15 +278,17 @@ impl Dispatcher {
     }
 
     fn start(&self, due: Due) {
-        let attempter = self.attempter.clone();
+        let attempter = Arc::clone(&self.attempter);
         let reports = self.reports.clone();
         let postback = self.postbacks.get(&due.postback).cloned().flatten();
         let report = OwedReport { due, reports, made: None };
-        self.tasks.spawn(async move {
+        let attempt = async move {
             // Taken whole: a closure would capture the one field and let the rest go at once.
             let mut report = report;
             report.made = Some(attempter.attempt(due, postback).await);
-        });
+        };
+        // The runtime moves a task's future when it begins and when it ends; this one is several kilobytes.
+        self.tasks.spawn(Box::pin(attempt));
     }
 
     fn fill(&self, postback: PostbackNo, class: SendClass, after: Option<Due>) {

@@ -27,14 +27,28 @@ const MAX_AFFILIATES: usize = 1_000;
 const BEHIND: usize = 1_024;
 
 /// An attempt with its place in the feed.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Told {
     /// Rises with each attempt, also over a restart: microseconds, made unique. A count would tell those who may see
     /// few of them how many there are.
     pub place: u64,
-    /// The attempt.
-    pub attempt: SeenAttempt,
+    note: Arc<AttemptNote>,
 }
+
+impl Told {
+    /// The attempt in short. Made for whoever wants it: mostly nobody does.
+    pub fn attempt(&self) -> SeenAttempt {
+        SeenAttempt::new(&self.note)
+    }
+}
+
+impl PartialEq for Told {
+    fn eq(&self, other: &Self) -> bool {
+        self.place == other.place
+    }
+}
+
+impl Eq for Told {}
 
 /// Where a listener begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +74,7 @@ pub struct Feed {
 struct Kept {
     all: Latest,
     /// Of each affiliate.
-    own: BTreeMap<String, Latest>,
+    own: BTreeMap<AffiliateId, Latest>,
     /// The place behind which the feed began: what stood before is not known here.
     began: u64,
     last: u64,
@@ -143,17 +157,19 @@ impl Kept {
 
     fn keep(&mut self, told: &Arc<Told>) {
         self.all.keep(told, KEPT);
-        let affiliate = &told.attempt.affiliate;
-        if self.own.contains_key(affiliate) || self.own.len() < MAX_AFFILIATES {
-            let began = self.began;
-            self.own.entry(affiliate.clone()).or_insert_with(|| Latest::behind(began)).keep(told, KEPT_OWN);
+        let affiliate = &told.note.postback.affiliate;
+        if let Some(own) = self.own.get_mut(affiliate) {
+            own.keep(told, KEPT_OWN);
+        } else if self.own.len() < MAX_AFFILIATES {
+            let own = self.own.entry(affiliate.clone()).or_insert(Latest::behind(self.began));
+            own.keep(told, KEPT_OWN);
         }
     }
 
     /// What is kept of that which came behind a place, and whether more of it came that is not.
     fn behind(&self, place: u64, only: Option<&BTreeSet<AffiliateId>>) -> (VecDeque<Arc<Told>>, bool) {
         let Some(only) = only else { return (self.all.rest(place).cloned().collect(), place < self.all.forgotten) };
-        let own = || only.iter().filter_map(|affiliate| self.own.get(affiliate.as_str()));
+        let own = || only.iter().filter_map(|affiliate| self.own.get(affiliate));
         let mut rest: Vec<_> = own().flat_map(|latest| latest.rest(place)).cloned().collect();
         rest.sort_unstable_by_key(|told| told.place);
         // Where there are too many affiliates to keep some of each, it is not known what those were told of whom none is.
@@ -183,11 +199,10 @@ impl Latest {
 }
 
 impl AttemptObserver for Feed {
-    fn attempted(&self, note: &AttemptNote) {
-        let attempt = SeenAttempt::new(note);
+    fn attempted(&self, note: &Arc<AttemptNote>) {
         let mut kept = lock(&self.kept);
         let place = kept.next_place(&self.clock);
-        let told = Arc::new(Told { place, attempt });
+        let told = Arc::new(Told { place, note: Arc::clone(note) });
         kept.keep(&told);
         // Under the lock, so that listeners hear the order of places. That nobody listens is no fault.
         let _ = self.live.send(told);
@@ -197,7 +212,7 @@ impl AttemptObserver for Feed {
 impl Listener {
     /// Leaves out all that was kept but what is wanted, and of that the last ones only.
     pub fn keep_last(&mut self, most: usize, wanted: impl Fn(&SeenAttempt) -> bool) {
-        self.backlog.retain(|told| wanted(&told.attempt));
+        self.backlog.retain(|told| wanted(&told.attempt()));
         let surplus = self.backlog.len().saturating_sub(most);
         self.backlog.drain(..surplus);
     }
@@ -262,7 +277,7 @@ mod tests {
     }
 
     fn told(feed: &Feed, number: u32) {
-        feed.attempted(&AttemptNote { number, ..note(Outcome::Retry) });
+        feed.attempted(&Arc::new(AttemptNote { number, ..note(Outcome::Retry) }));
     }
 
     /// What a listener hears until nothing more is there.
@@ -271,7 +286,7 @@ mod tests {
         let mut all = Vec::new();
         while let Some(Some(heard)) = listener.next().now_or_never() {
             all.push(match heard {
-                Heard::Attempt(told) => Ok(told.attempt.number),
+                Heard::Attempt(told) => Ok(told.note.number),
                 Heard::Missed(count) => Err(count),
             });
         }
@@ -327,7 +342,7 @@ mod tests {
     fn told_to(feed: &Feed, affiliate: &str, number: u32) {
         let mut note = AttemptNote { number, ..note(Outcome::Retry) };
         note.postback.affiliate = affiliate.parse().unwrap();
-        feed.attempted(&note);
+        feed.attempted(&Arc::new(note));
     }
 
     #[test]
@@ -384,7 +399,7 @@ mod tests {
     fn each_condition_of_a_filter_counts() {
         let feed = feed_after(0);
         told(&feed, 1);
-        let attempt = &lock(&feed.kept).all.attempts[0].attempt.clone();
+        let attempt = &lock(&feed.kept).all.attempts[0].attempt();
         let set = |change: fn(&mut AttemptFilter)| {
             let mut filter = AttemptFilter::default();
             change(&mut filter);

@@ -205,7 +205,7 @@ fn answered(world: &World, event: &Value, answer: Answer) {
 struct Onlooker(Arc<World>);
 
 impl AttemptObserver for Onlooker {
-    fn attempted(&self, note: &AttemptNote) {
+    fn attempted(&self, note: &Arc<AttemptNote>) {
         let local = note.rule.contains("local fault");
         let health = if local { Health::Unknown } else { note.outcome.health() };
         debug_assert!(note.outcome != Outcome::Blocked, "nothing is blocked in a story");

@@ -22,6 +22,7 @@ pub use standing::{Sources, Standing};
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -192,7 +193,7 @@ impl CommitObserver for Metrics {
 }
 
 impl AttemptObserver for Metrics {
-    fn attempted(&self, note: &AttemptNote) {
+    fn attempted(&self, note: &Arc<AttemptNote>) {
         let affiliate = &note.postback.affiliate;
         self.attempts.get_or_create(&Counted(affiliate.clone(), note.outcome)).inc();
         let sent = note.outcome != Outcome::Blocked && !note.timings.total.is_zero();

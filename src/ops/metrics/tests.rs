@@ -45,8 +45,8 @@ fn note(outcome: Outcome, state: State) -> AttemptNote {
 /// Everything that can be exported, with something in each metric.
 async fn scraped(format: Format) -> String {
     let metrics = Metrics::default();
-    metrics.attempted(&note(Outcome::Delivered, State::Delivered { how: DeliveredHow::Accepted }));
-    metrics.attempted(&note(Outcome::Blocked, State::Dead { reason: DeadReason::Blocked }));
+    metrics.attempted(&Arc::new(note(Outcome::Delivered, State::Delivered { how: DeliveredHow::Accepted })));
+    metrics.attempted(&Arc::new(note(Outcome::Blocked, State::Dead { reason: DeadReason::Blocked })));
     metrics.committed(Duration::from_millis(3), 7);
     metrics.refused("disk-full");
     metrics.refused("no such problem");

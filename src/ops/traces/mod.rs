@@ -79,7 +79,7 @@ impl Traces {
 }
 
 impl AttemptObserver for Traces {
-    fn attempted(&self, note: &AttemptNote) {
+    fn attempted(&self, note: &Arc<AttemptNote>) {
         if let Some(exporter) = &self.0 {
             exporter.attempted(note);
         }
