@@ -1,7 +1,8 @@
-//! From acceptance to the first byte at the receiver, at steady rates, beside a bare request's round trip.
+//! From acceptance to the first byte at the receiver, at steady rates, beside a bare request's round trip and beside bare requests
+//! at the same rates.
 
 use super::end_to_end::Bare;
-use super::figure::{Figure, Measured, Series, Unit};
+use super::figure::{Figure, Series, Unit};
 use super::open_loop::OpenLoop;
 use super::sample::AFFILIATES;
 use super::server::{Served, Setup};
@@ -42,20 +43,27 @@ async fn at(
 ) -> Result<Vec<Figure>, BenchError> {
     let mut trip = Series::new("bare reqwest round trip, p50", Unit::Micros);
     let mut quantiles = QUANTILES.map(|(per_mille, name)| {
-        let name = format!("accept → first byte, {rate}/s, {name} of {}", events * options.turns);
+        let series =
+            Series::new(format!("accept → first byte, {rate}/s, {name} of {}", events * options.turns), Unit::Micros);
+        let late = Series::new(format!("due → first byte of bare requests at the same rate, {name}"), Unit::Micros);
         let target = options.targets().first_byte(per_mille).filter(|_| rate == USUAL);
-        (Series::new(name, Unit::Micros), per_mille, target)
+        (series, late, per_mille, target)
     });
-    let mut all = Measured::default();
+    let load = OpenLoop { rate, events, affiliates: AFFILIATES };
     for _ in 0..options.turns {
         let mut trips = bare.round_trips(ROUND_TRIPS).await?;
-        let mut measured = OpenLoop { rate, events, affiliates: AFFILIATES }.run(served).await?;
+        let mut measured = load.run(served).await?;
         trips.times.extend(bare.round_trips(ROUND_TRIPS).await?.times);
         trip.push(trips.within(500));
-        for (series, per_mille, _) in &mut quantiles {
+        let mut late = load.bare(bare, served).await?;
+        for (series, beside, per_mille, _) in &mut quantiles {
             series.push(measured.within(*per_mille));
+            beside.push(late.within(*per_mille));
         }
-        all.times.append(&mut measured.times);
     }
-    Ok(quantiles.iter().map(|(series, _, target)| series.beside(&trip, *target)).collect())
+    let figures = quantiles.iter().flat_map(|(series, late, _, target)| {
+        // The machine's own stalls are in both of the second.
+        [series.beside(&trip, *target), series.beside(late, None)]
+    });
+    Ok(figures.collect())
 }

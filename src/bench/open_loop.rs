@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, broadcast, mpsc};
 use tokio::task::JoinSet;
 
 use super::client::Client;
+use super::end_to_end::Bare;
 use super::figure::Measured;
 use super::server::{PATIENCE, Served};
 use super::{BenchError, failed, sample};
@@ -33,14 +34,47 @@ pub(super) struct OpenLoop {
     pub(super) affiliates: usize,
 }
 
+/// Has an event reach the receiver, one way or another.
+trait Hand: Send + 'static {
+    fn hand(&mut self, number: usize) -> impl Future<Output = Result<(), BenchError>> + Send;
+}
+
+/// Hands it in over a connection to the daemon.
+struct ToDaemon {
+    client: Client,
+    affiliates: usize,
+}
+
+impl Hand for ToDaemon {
+    async fn hand(&mut self, number: usize) -> Result<(), BenchError> {
+        let event = sample::json(&sample::transaction(number), number, number % self.affiliates);
+        self.client.hand_in(&[event]).await
+    }
+}
+
+impl Hand for Bare {
+    async fn hand(&mut self, number: usize) -> Result<(), BenchError> {
+        self.one(number).await
+    }
+}
+
 impl OpenLoop {
     /// Hands the events in; the times are those from when each was due to its first byte at the receiver.
     pub(super) async fn run(self, served: &Served) -> Result<Measured, BenchError> {
-        let first = served.numbers(self.events);
-        let mut clients = Vec::with_capacity(CLIENTS);
+        let mut hands = Vec::with_capacity(CLIENTS);
         for _ in 0..CLIENTS.min(self.events) {
-            clients.push(Client::connect(served.address).await?);
+            hands.push(ToDaemon { client: Client::connect(served.address).await?, affiliates: self.affiliates });
         }
+        self.by(hands, served).await
+    }
+
+    /// The same with bare requests to the receiver, which tells what the machine itself is late by.
+    pub(super) async fn bare(self, bare: &Bare, served: &Served) -> Result<Measured, BenchError> {
+        self.by(vec![bare.clone(); CLIENTS.min(self.events)], served).await
+    }
+
+    async fn by<H: Hand>(self, hands: Vec<H>, served: &Served) -> Result<Measured, BenchError> {
+        let first = served.numbers(self.events);
         served.receiver.start_over();
         let began = monotonic();
         let ledger_began = began.checked_sub(served.receiver.ledger().elapsed).unwrap_or(began);
@@ -51,8 +85,8 @@ impl OpenLoop {
         let pacing = std::thread::spawn(move || self.pace(first, starts, &due));
         let queue = Arc::new(Mutex::new(queue));
         let mut tasks = JoinSet::new();
-        for client in clients {
-            tasks.spawn(hand_in(client, Arc::clone(&queue), self.affiliates));
+        for hand in hands {
+            tasks.spawn(hand_in(hand, Arc::clone(&queue)));
         }
         while let Some(done) = tasks.join_next().await {
             done.map_err(failed)??;
@@ -87,15 +121,11 @@ impl OpenLoop {
     }
 }
 
-async fn hand_in(
-    mut client: Client,
-    queue: Arc<Mutex<mpsc::UnboundedReceiver<usize>>>,
-    affiliates: usize,
-) -> Result<(), BenchError> {
+async fn hand_in(mut hand: impl Hand, queue: Arc<Mutex<mpsc::UnboundedReceiver<usize>>>) -> Result<(), BenchError> {
     loop {
         let next = queue.lock().await.recv().await;
         let Some(number) = next else { return Ok(()) };
-        client.hand_in(&[sample::json(&sample::transaction(number), number, number % affiliates)]).await?;
+        hand.hand(number).await?;
     }
 }
 
