@@ -11,17 +11,25 @@ use crate::planted::{Bug, planted};
 /// The version of records written today. A reader of later versions must still read this one.
 pub(crate) const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
+/// Bytes of an event, or of an attempt with a short answer.
+const USUAL_RECORD_BYTES: usize = 1_024;
 /// Longest record: keeps every page of the engine small enough to be stored in one piece.
 pub(crate) const MAX_RECORD_BYTES: usize = 24 * 1024;
 
 pub(crate) fn encode<T: Serialize>(key: &[u8], record: &T) -> Result<Vec<u8>, OutboxError> {
-    let mut bytes =
-        postcard::to_extend(record, vec![VERSION]).map_err(|error| OutboxError::Encode(error.to_string()))?;
+    let mut bytes = postcard::to_extend(record, begun()).map_err(|error| OutboxError::Encode(error.to_string()))?;
     close(key, &mut bytes);
     if bytes.len() > MAX_RECORD_BYTES {
         return Err(OutboxError::Encode(format!("it has {} bytes, at most {MAX_RECORD_BYTES} fit", bytes.len())));
     }
     Ok(bytes)
+}
+
+/// The beginning of a record, with room for most of them.
+fn begun() -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(USUAL_RECORD_BYTES);
+    bytes.push(VERSION);
+    bytes
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, OutboxError> {

@@ -380,7 +380,7 @@ fn accept(
 ) -> Option<Accepting> {
     let now = crate::domain::timestamp::to_micros(shared.clock.now());
     for event in accepting.events.by_ref() {
-        accepting.results.push(attempt(shared, writer, |w| w.accept(&event, now)));
+        accepting.results.push(attempt(shared, writer, |w| w.accept(event, now)));
         if writer.writes() >= MAX_GROUP_WRITES {
             break;
         }

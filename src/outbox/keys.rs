@@ -109,8 +109,13 @@ pub(crate) fn unrouted(id: EventId) -> Vec<u8> {
 
 /// Where the dedupe key of an event points to its id.
 pub(crate) fn identity(event: &Event) -> Vec<u8> {
+    identity_in(&owned_transaction(&event.transaction_id, &event.affiliate_id), event)
+}
+
+/// The same, where the prefix of the event's transaction is known.
+pub(crate) fn identity_in(owned_transaction: &[u8], event: &Event) -> Vec<u8> {
     let rest = hash8(&["identity", event.kind.as_str(), event.status.name()]);
-    join(IDENTITIES, &[&transaction_of(&event.transaction_id, &event.affiliate_id), &rest])
+    [owned_transaction, &rest].concat()
 }
 
 /// Where a transaction's group points to an event of another transaction, such as a reversal.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::claims::Claim;
 use super::model::{EventRecord, OutboxError, PostbackNo};
-use super::read::Reader;
+use super::read::{Reader, Standing};
 use super::writer::GroupKey;
 use crate::domain::delivery::{Delivery, State};
 use crate::domain::event::Event;
@@ -51,8 +51,7 @@ impl Lease {
     /// Takes the right to attempt a delivery that is claimed already; `None` where it is not scheduled.
     pub(super) fn take(reader: &Reader, id: DeliveryId, claim: Claim) -> Result<Option<Self>, OutboxError> {
         let moves = reader.moves();
-        let Some(record) = reader.shared_event(id.event)? else { return Ok(None) };
-        let Some((next_entry, before)) = reader.view().standing(id, &record)? else { return Ok(None) };
+        let Some(Standing { record, next_entry, delivery: before }) = reader.standing(id)? else { return Ok(None) };
         if !matches!(before.state, State::Scheduled { .. }) {
             return Ok(None);
         }

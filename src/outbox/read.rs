@@ -12,6 +12,7 @@ use super::model::{Counts, DeliveryView, EventRecord, Flag, HistoryView, OutboxE
 use super::recent::Recent;
 use super::tally::{Stored, Tally};
 use super::view::View;
+use crate::domain::delivery::Delivery;
 use crate::domain::event::Event;
 use crate::domain::export_mark::ExportMark;
 use crate::domain::id::{BulkId, ConsumerName, DeliveryId, EventId, PostbackRef};
@@ -32,7 +33,7 @@ pub(crate) struct Mirror {
     pub(crate) stored: Stored,
     /// How often deliveries have joined another order group, counted once that is visible.
     pub(crate) moves: u64,
-    pub(crate) recent: Recent,
+    pub(crate) recent: Arc<Recent>,
 }
 
 pub(crate) type SharedMirror = Arc<RwLock<Mirror>>;
@@ -44,6 +45,14 @@ pub struct Reader {
     mirror: SharedMirror,
 }
 
+    recent: Arc<Recent>,
+}
+
+/// A delivery as it stands.
+pub(super) struct Standing {
+    pub(super) record: Arc<EventRecord>,
+    pub(super) next_entry: u32,
+    pub(super) delivery: Delivery,
 /// A lazy walk over deliveries with their events.
 pub type Walk<'r> = Box<dyn Iterator<Item = Result<(DeliveryId, Arc<EventRecord>), OutboxError>> + Send + 'r>;
 
@@ -62,7 +71,8 @@ pub enum Scan {
 
 impl Reader {
     pub(crate) fn new(engine: Arc<dyn Engine>, mirror: SharedMirror) -> Self {
-        Self { engine, mirror }
+        let recent = Arc::clone(&mirror.read().unwrap_or_else(PoisonError::into_inner).recent);
+        Self { engine, mirror, recent }
     }
 
     pub(super) fn engine(&self) -> &dyn Engine {
@@ -77,10 +87,16 @@ impl Reader {
         self.mirror().moves
     }
 
-    /// An event, from memory where it has come in a moment ago.
-    pub(super) fn shared_event(&self, id: EventId) -> Result<Option<Arc<EventRecord>>, OutboxError> {
-        let recent = self.mirror().recent.get(id);
-        if recent.is_some() { Ok(recent) } else { Ok(self.event(id)?.map(Arc::new)) }
+    /// A delivery as it stands with its event and the number of its next history entry; from memory where the event has come
+    /// in a moment ago.
+    pub(super) fn standing(&self, id: DeliveryId) -> Result<Option<Standing>, OutboxError> {
+        if let Some(record) = self.recent.get(id.event) {
+            let planned = record.entry(id).map(|entry| entry.delivery.clone());
+            return Ok(planned.map(|delivery| Standing { record, next_entry: 0, delivery }));
+        }
+        let Some(record) = self.event(id.event)? else { return Ok(None) };
+        let standing = self.view().standing(id, &record)?;
+        Ok(standing.map(|(next_entry, delivery)| Standing { record: Arc::new(record), next_entry, delivery }))
     }
 
     fn mirror(&self) -> std::sync::RwLockReadGuard<'_, Mirror> {

@@ -1,10 +1,11 @@
 //! The events that came in last, as they were written: most are sent within moments, and need not be read again.
 //!
-//! The commit thread alone fills this, and forgets an event before it changes what is stored of it: nobody is given a
-//! record here that differs from the one on disk for longer than a reader of the disk could have it.
+//! Only events that nothing was written about since: their deliveries stand as they were planned. The commit thread alone
+//! fills this, and forgets an event before anything else about it can be seen: nobody is given a record here that differs from
+//! the one on disk for longer than a reader of the disk could have it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::model::EventRecord;
 use crate::domain::id::EventId;
@@ -12,36 +13,46 @@ use crate::domain::id::EventId;
 /// Most bytes of records, as they are stored.
 const MOST_BYTES: usize = 8 << 20;
 
-/// Events by their ids, which are in the order of acceptance.
+/// Events by their ids, which are in the order of acceptance. Locked for one of them at a time.
 #[derive(Debug, Default)]
-pub(crate) struct Recent {
-    events: BTreeMap<EventId, (Arc<EventRecord>, usize)>,
+pub(crate) struct Recent(Mutex<Events>);
+
+#[derive(Debug, Default)]
+struct Events {
+    by_id: BTreeMap<EventId, (Arc<EventRecord>, usize)>,
     bytes: usize,
 }
 
 impl Recent {
-    /// Adds an event whose record takes so many bytes; the oldest ones make room for it.
-    pub(crate) fn insert(&mut self, id: EventId, record: Arc<EventRecord>, bytes: usize) {
-        self.remove(id);
-        self.bytes += bytes;
-        self.events.insert(id, (record, bytes));
-        while self.bytes > MOST_BYTES
-            && let Some((_, (_, bytes))) = self.events.pop_first()
+    /// Adds a new event whose record takes so many bytes; the oldest ones make room for it.
+    pub(crate) fn insert(&self, id: EventId, record: Arc<EventRecord>, bytes: usize) {
+        let mut events = self.lock();
+        events.bytes += bytes;
+        events.by_id.insert(id, (record, bytes));
+        while events.bytes > MOST_BYTES
+            && let Some((_, (_, bytes))) = events.by_id.pop_first()
         {
-            self.bytes -= bytes;
+            events.bytes -= bytes;
         }
     }
 
     /// Forgets an event.
-    pub(crate) fn remove(&mut self, id: EventId) {
-        if let Some((_, bytes)) = self.events.remove(&id) {
-            self.bytes -= bytes;
-        }
+    pub(crate) fn remove(&self, id: EventId) {
+        let mut events = self.lock();
+        let removed = events.by_id.remove(&id);
+        events.bytes -= removed.as_ref().map_or(0, |(_, bytes)| *bytes);
+        drop(events);
+        // Who waits for the lock does not wait for this.
+        drop(removed);
     }
 
     /// The record of an event, where it is known.
     pub(crate) fn get(&self, id: EventId) -> Option<Arc<EventRecord>> {
-        self.events.get(&id).map(|(record, _)| Arc::clone(record))
+        self.lock().by_id.get(&id).map(|(record, _)| Arc::clone(record))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Events> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -58,7 +69,7 @@ mod tests {
         let record = EventRecord { event, root: None, source, accepted_at: fixtures::now(), plan: Vec::new() };
         let record = || Arc::new(record.clone());
         let (old, middle, new) = (EventId::from_u64(1), EventId::from_u64(2), EventId::from_u64(3));
-        let mut recent = Recent::default();
+        let recent = Recent::default();
         recent.insert(old, record(), MOST_BYTES / 2);
         recent.insert(middle, record(), MOST_BYTES / 2);
         assert!(recent.get(old).is_some());
@@ -67,6 +78,6 @@ mod tests {
         recent.remove(middle);
         recent.remove(middle);
         assert!(recent.get(middle).is_none());
-        assert_eq!(recent.bytes, 1);
+        assert_eq!(recent.lock().bytes, 1);
     }
 }

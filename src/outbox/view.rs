@@ -124,12 +124,13 @@ impl View<'_> {
 
     /// The events of an owner's transaction and those that joined its group, in the order of acceptance.
     pub(crate) fn related_of(&self, transaction: &TransactionId, owner: &AffiliateId) -> Result<Related, OutboxError> {
-        self.related_in(&self.owned(transaction, owner)?, owner)
+        self.related_in(&self.owned(&keys::owned_transaction(transaction, owner))?, owner)
     }
 
-    /// What is known of an owner's transaction: which events it has, by their identities, and which joined its group.
-    pub(crate) fn owned(&self, transaction: &TransactionId, owner: &AffiliateId) -> Result<Owned, OutboxError> {
-        Ok(Owned(self.with_prefix(&keys::owned_transaction(transaction, owner))?))
+    /// What is known of an owner's transaction, by the prefix of its keys: which events it has, by their identities, and which
+    /// joined its group.
+    pub(crate) fn owned(&self, transaction: &[u8]) -> Result<Owned, OutboxError> {
+        Ok(Owned(self.with_prefix(transaction)?))
     }
 
     /// The value of an identity key of an owner's transaction.

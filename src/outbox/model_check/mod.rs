@@ -195,7 +195,9 @@ impl<'e> Story<'e> {
         let (event, plan) = (event(&conversion), self.plan(conversion.kind));
         let request =
             AcceptRequest { event, occurred_at_given: true, click_dedupe: None, plan, source: "story".into() };
-        let Some(answer) = self.store.run(dies, |writer| writer.accept(&request, now())) else { return self.crash() };
+        let Some(answer) = self.store.run(dies, |writer| writer.accept(request.clone(), now())) else {
+            return self.crash();
+        };
         let expected = self.model.accept(&conversion);
         match (&answer, &expected) {
             (Ingested::Accepted(accepted), Taken::New(_)) => self.ids.push(accepted.event_id),

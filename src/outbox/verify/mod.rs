@@ -333,7 +333,7 @@ impl Walk<'_> {
         let postback = record.entry(id)?.postback;
         let affiliate = &self.names.get(&postback)?.affiliate;
         let group = keys::group_hash(affiliate, &record.event.affiliate_id, record.root());
-        Some(index_keys(id, postback, group, delivery).map(|(key, _)| key).collect())
+        Some(index_keys(id, postback, || group, delivery).map(|(key, _)| key).collect())
     }
 
     fn standing(&self, id: DeliveryId) -> Result<Standing, OutboxError> {

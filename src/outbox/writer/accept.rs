@@ -15,7 +15,7 @@ use crate::outbox::model::{
     AcceptRequest, Accepted, Conflict, EventRecord, Ingested, OutboxError, PlanEntry, PlannedDelivery,
 };
 use crate::outbox::tally;
-use crate::outbox::view::{MAX_GROUP_EVENTS, event_ids};
+use crate::outbox::view::{MAX_GROUP_EVENTS, Owned, event_ids};
 use crate::outbox::{codec, keys};
 use crate::planted::{Bug, planted};
 
@@ -28,10 +28,11 @@ struct Incoming<'r> {
 }
 
 impl Writer<'_> {
-    pub(crate) fn accept(&mut self, request: &AcceptRequest, now: Timestamp) -> Result<Ingested, OutboxError> {
+    pub(crate) fn accept(&mut self, request: AcceptRequest, now: Timestamp) -> Result<Ingested, OutboxError> {
         let event = &request.event;
-        let identity = keys::identity(event);
-        let index = self.owned(&event.transaction_id, &event.affiliate_id)?;
+        let transaction = keys::owned_transaction(&event.transaction_id, &event.affiliate_id);
+        let identity = keys::identity_in(&transaction, event);
+        let index = if self.known.may_hold(&transaction) { self.view().owned(&transaction)? } else { Owned::default() };
         let known = self.view().identity_in(&index, &identity)?;
         let mut ids = known.filter(|_| !planted(Bug::DuplicateAccepted)).unwrap_or_default();
         let mut outdated = Vec::new();
@@ -42,7 +43,7 @@ impl Writer<'_> {
                     outdated.push(id);
                     continue;
                 }
-                return Ok(self.known(id, &first, request));
+                return Ok(self.known(id, &first, &request));
             }
         }
         if !outdated.is_empty() {
@@ -56,27 +57,28 @@ impl Writer<'_> {
         let (root, related) = if event.transaction_given || event.reverses.is_some() {
             self.resolve_root(event, &index)?
         } else {
-            self.root_of_click(id, request, &index, now)?
+            self.root_of_click(id, &request, &index, now)?
         };
         if related.events.len() >= MAX_GROUP_EVENTS {
             return Err(OutboxError::GroupFull { transaction: root, most: MAX_GROUP_EVENTS });
         }
         self.last_event = id;
+        let AcceptRequest { event, plan, source, .. } = request;
         let record = EventRecord {
             root: (root != event.transaction_id).then(|| root.clone()),
-            event: event.clone(),
-            source: request.source.clone(),
+            event,
+            source,
             accepted_at: now,
-            plan: Vec::with_capacity(request.plan.len()),
+            plan: Vec::with_capacity(plan.len()),
         };
-        let (record, groups) = self.plan(Incoming { id, record, related: &related, now }, &request.plan)?;
+        let (record, groups) = self.plan(Incoming { id, record, related: &related, now }, &plan)?;
         ids.extend_from_slice(&id.as_u64().to_be_bytes());
         self.write(identity, Some(ids));
         if record.root.is_some() {
-            let key = keys::membership(&root, &event.affiliate_id, id);
+            let key = keys::membership(&root, &record.event.affiliate_id, id);
             self.write(key, Some(id.as_u64().to_be_bytes().to_vec()));
         }
-        if let Some(click) = &event.click_id {
+        if let Some(click) = &record.event.click_id {
             self.write(keys::click(click, id), Some(Vec::new()));
         }
         if record.plan.is_empty() {
@@ -88,9 +90,10 @@ impl Writer<'_> {
         let value = codec::encode(&key, &record)?;
         let bytes = value.len();
         self.write(key, Some(value));
-        self.follow_all(groups, now)?;
         let accepted = accepted(id, &record);
+        // Before what follows: that may change the event's own deliveries.
         self.fresh.insert(id, (Arc::new(record), bytes));
+        self.follow_all(groups, now)?;
         Ok(Ingested::Accepted(accepted))
     }
 
@@ -155,9 +158,9 @@ impl Writer<'_> {
                 self.first_standing(delivery_id, group, now)?
             };
             group.set(delivery_id, delivery.clone());
-            let (postback, group) = (self.number(&planned.postback)?, key.hash());
+            let postback = self.number(&planned.postback)?;
             let payout = tally::payout(&record.event);
-            self.place(&Placed { id: delivery_id, postback, group, payout, before: None, after: &delivery });
+            self.place(&Placed { id: delivery_id, postback, group: key, payout, before: None, after: &delivery });
             record.plan.push(PlanEntry { postback, lane: planned.lane.clone(), order: planned.order, delivery });
         }
         Ok((record, groups.into_iter().map(|(_, group)| group).collect()))

@@ -30,10 +30,11 @@ use super::known::Known;
 use super::model::{Counts, EventRecord, Flag, OutboxError, Pause, PostbackNo, Totals};
 use super::read::SharedMirror;
 use super::tally::{self, Payout, Tally};
-use super::view::{Overlay, Owned, View};
+use super::recent::Recent;
+use super::view::{Overlay, View};
 use crate::domain::delivery::{Change, Delivery, HoldReason, State};
 use crate::domain::export_mark::ExportMark;
-use crate::domain::id::{AffiliateId, BulkId, ConsumerName, DeliveryId, EventId, PostbackRef, TransactionId};
+use crate::domain::id::{BulkId, ConsumerName, DeliveryId, EventId, PostbackRef};
 use crate::domain::record::{Cause, HistoryEntry};
 use crate::planted::{Bug, planted};
 
@@ -70,6 +71,7 @@ pub(crate) struct Writer<'a> {
     moved: bool,
     known: Arc<Known>,
     /// Events of this group, with the bytes that their records take.
+    recent: Arc<Recent>,
     fresh: BTreeMap<EventId, (Arc<EventRecord>, usize)>,
 }
 
@@ -83,7 +85,7 @@ type Moved = (Payout, Option<State>, Option<State>);
 struct Placed<'p> {
     id: DeliveryId,
     postback: PostbackNo,
-    group: GroupHash,
+    group: &'p GroupKey,
     payout: Payout,
     before: Option<&'p Delivery>,
     after: &'p Delivery,
@@ -98,9 +100,11 @@ impl<'a> Writer<'a> {
         last_event: EventId,
     ) -> Self {
         Self {
+        let recent = Arc::clone(&mirror.read().unwrap_or_else(PoisonError::into_inner).recent);
             engine,
             mirror,
             claims,
+            recent,
             last_event,
             overlay: Overlay::new(),
             undo: Vec::new(),
@@ -126,14 +130,6 @@ impl<'a> Writer<'a> {
         View { engine: self.engine, overlay: Some(&self.overlay) }
     }
 
-    /// What is known of an owner's transaction.
-    fn owned(&self, transaction: &TransactionId, owner: &AffiliateId) -> Result<Owned, OutboxError> {
-        if self.known.may_hold(&keys::owned_transaction(transaction, owner)) {
-            return self.view().owned(transaction, owner);
-        }
-        Ok(Owned::default())
-    }
-
     fn put<T: Serialize>(&mut self, key: Vec<u8>, record: &T) -> Result<(), OutboxError> {
         let value = codec::encode(&key, record)?;
         self.write(key, Some(value));
@@ -144,19 +140,20 @@ impl<'a> Writer<'a> {
         if value.is_some() {
             self.known.note(&key);
         }
-        if key.first() == Some(&keys::EVENTS) {
+        if matches!(key.first(), Some(&keys::EVENTS | &keys::HISTORY)) {
             self.forget(&key);
         }
         let previous = self.overlay.insert(key.clone(), value);
         self.undo.push((key, previous));
     }
 
-    /// Has nobody be given an event from memory that is about to change.
+    /// Has nobody be given an event from memory that is about to change, or one of whose deliveries is.
     fn forget(&mut self, key: &[u8]) {
         let Some(event) = keys::parse_event(key) else { return };
-        self.fresh.remove(&event);
         if event <= self.known_event {
-            self.mirror.write().unwrap_or_else(PoisonError::into_inner).recent.remove(event);
+            self.recent.remove(event);
+        } else {
+            self.fresh.remove(&event);
         }
     }
 
@@ -250,11 +247,8 @@ impl<'a> Writer<'a> {
 
     /// Has the events of the group be known to those who send them.
     fn publish_fresh(&mut self) {
-        if !self.fresh.is_empty() {
-            let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
-            for (id, (record, bytes)) in std::mem::take(&mut self.fresh) {
-                mirror.recent.insert(id, record, bytes);
-            }
+        for (id, (record, bytes)) in std::mem::take(&mut self.fresh) {
+            self.recent.insert(id, record, bytes);
         }
     }
 
@@ -348,11 +342,11 @@ impl<'a> Writer<'a> {
     fn place(&mut self, placed: &Placed<'_>) {
         let Placed { id, postback, group, payout, before, after } = *placed;
         if let Some(before) = before {
-            for (key, _) in index_keys(id, postback, group, before) {
+            for (key, _) in index_keys(id, postback, || group.hash(), before) {
                 self.write(key, None);
             }
         }
-        for (key, due) in index_keys(id, postback, group, after) {
+        for (key, due) in index_keys(id, postback, || group.hash(), after) {
             self.write(key, Some(Vec::new()));
             self.effects.due.extend(due);
         }
@@ -372,7 +366,7 @@ impl<'a> Writer<'a> {
         let Some((postback, group)) = self.group_of(id, &record) else { return Ok(None) };
         let Ok(after) = before.apply(change) else { return Ok(None) };
         let payout = tally::payout(&record.event);
-        self.place(&Placed { id, postback, group: group.hash(), payout, before: Some(&before), after: &after });
+        self.place(&Placed { id, postback, group: &group, payout, before: Some(&before), after: &after });
         self.put(keys::history(id, next), &HistoryEntry { at, cause, delivery: after.clone() })?;
         Ok(Some(after))
     }
@@ -394,11 +388,11 @@ fn claim_all(claims: &Claims, taken: &mut Vec<Claim>, ids: &[DeliveryId]) -> boo
     all
 }
 
-/// The index keys of a delivery in its state, with the arrival that goes with each.
+/// The index keys of a delivery in its state, with the arrival that goes with each. Few states need the hash of its group.
 pub(crate) fn index_keys(
     id: DeliveryId,
     postback: PostbackNo,
-    group: GroupHash,
+    group: impl FnOnce() -> GroupHash,
     delivery: &Delivery,
 ) -> impl Iterator<Item = (Vec<u8>, Option<Due>)> {
     let (first, second) = match &delivery.state {
@@ -407,9 +401,9 @@ pub(crate) fn index_keys(
             let arrival = Due { at: *due, id, postback, class };
             (Some((keys::scheduled(postback, class, *due, id), Some(arrival))), None)
         }
-        State::Waiting => (Some((keys::waiting(group, id), None)), None),
+        State::Waiting => (Some((keys::waiting(group(), id), None)), None),
         State::Held { reason: HoldReason::OriginalDead | HoldReason::OriginalUnknown } => {
-            (Some((keys::held(postback, id), None)), Some((keys::waiting(group, id), None)))
+            (Some((keys::held(postback, id), None)), Some((keys::waiting(group(), id), None)))
         }
         State::Held { .. } => (Some((keys::held(postback, id), None)), None),
         State::Dead { .. } => (Some((keys::dead(postback, id), None)), None),

@@ -41,7 +41,7 @@ impl Writer<'_> {
             Err(illegal) => return Ok(Err(illegal.into())),
         };
         let payout = tally::payout(&record.event);
-        self.place(&Placed { id, postback, group: key.hash(), payout, before: Some(&before), after: &after });
+        self.place(&Placed { id, postback, group: &key, payout, before: Some(&before), after: &after });
         let OrderRequest { order, by, reason, bulk, .. } = request.clone();
         let order = OrderRecord { order: order.kind(), by, reason, bulk };
         self.put(keys::history(id, next), &HistoryEntry { at, cause: Cause::Ordered(order), delivery: after.clone() })?;

@@ -94,7 +94,7 @@ impl Writer<'_> {
     fn delete_delivery(&mut self, id: DeliveryId, record: &EventRecord) -> Result<(), OutboxError> {
         let standing = self.view().standing(id, record)?;
         if let (Some((_, delivery)), Some((postback, group))) = (standing, self.group_of(id, record)) {
-            for (key, _) in super::index_keys(id, postback, group.hash(), &delivery) {
+            for (key, _) in super::index_keys(id, postback, || group.hash(), &delivery) {
                 self.write(key, None);
             }
             self.count(postback, tally::payout(&record.event), Some(&delivery.state), None);

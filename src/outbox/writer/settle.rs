@@ -29,7 +29,7 @@ impl Writer<'_> {
         let after = after.map_err(|error| OutboxError::Encode(format!("settling {id}: {error}")))?;
         let before = Some(lease.before());
         let payout = tally::payout(&lease.record().event);
-        self.place(&Placed { id, postback: lease.postback_no(), group: key.hash(), payout, before, after: &after });
+        self.place(&Placed { id, postback: lease.postback_no(), group: &key, payout, before, after: &after });
         if lease.has_intent() {
             self.write(keys::intent(id), None);
         }
@@ -148,7 +148,7 @@ impl Writer<'_> {
         let after = before.apply(Change::Start { at: now }).and_then(|started| started.apply(Change::Interrupted));
         let Ok(after) = after else { return Ok(()) };
         let payout = tally::payout(&record.event);
-        self.place(&Placed { id, postback, group: key.hash(), payout, before: Some(&before), after: &after });
+        self.place(&Placed { id, postback, group: &key, payout, before: Some(&before), after: &after });
         self.put(keys::history(id, next), &HistoryEntry { at: now, cause: Cause::Interrupted, delivery: after })
     }
 }
