@@ -20,7 +20,7 @@
 //! | `o` | bulk order | the order, and how far it is |
 //! | `t` | bulk order, delivery | nothing: what is still to be done |
 //! | `x` | consumer of exports | how far its exports reach |
-//! | `m` | name | format version, totals, what is stored |
+//! | `m` | name | format version, totals, what is stored, counts and tallies that are ahead of their own records |
 //!
 //! Numbers are big-endian, so that the order of bytes is their order.
 

@@ -6,6 +6,7 @@
 //!
 //! Knows nothing of HTTP, of templates or of when to send; decisions about states come from the domain.
 
+mod ahead;
 mod arrivals;
 mod backup;
 mod bulk;

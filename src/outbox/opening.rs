@@ -1,7 +1,7 @@
 //! What is done when a store is opened: its format is checked, what is kept in memory is read, and what the process left
 //! behind that had it open before is put in order.
 
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
@@ -14,17 +14,19 @@ use super::model::{OutboxError, PostbackNo};
 use super::read::{Mirror, SharedMirror};
 use super::tally::{self, Stored};
 use super::writer::Writer;
-use super::{codec, keys};
+use super::{ahead, codec, keys};
 use crate::domain::id::{BulkId, EventId};
 
-/// The format of keys that this version writes.
-const FORMAT: u32 = 1;
+/// The format of keys that this version writes. With the first one nothing was ahead of the counts.
+const FORMAT: u32 = 2;
+/// The formats that it reads.
+const KNOWN_FORMATS: RangeInclusive<u32> = 1..=FORMAT;
 
 pub(super) fn check_format(engine: &dyn Engine) -> Result<(), OutboxError> {
     let key = keys::meta("format");
     match engine.get(&key)? {
         Some(bytes) => match codec::decode::<u32>(&key, &bytes)? {
-            FORMAT => Ok(()),
+            found if KNOWN_FORMATS.contains(&found) => Ok(()),
             found => Err(OutboxError::Format { found, known: FORMAT }),
         },
         None => {
@@ -85,6 +87,11 @@ pub(super) fn load_mirror(engine: &dyn Engine) -> Result<Mirror, OutboxError> {
         mirror.totals = codec::decode(&key, &bytes)?;
     }
     (mirror.tallies, mirror.stored) = tally::load(engine)?;
+    for (number, counts, tally) in ahead::load(engine)? {
+        mirror.counts.insert(number, counts);
+        mirror.tallies.insert(number, tally);
+        mirror.ahead.insert(number);
+    }
     Ok(mirror)
 }
 
@@ -94,14 +101,20 @@ pub(super) fn last_event(engine: &dyn Engine) -> Result<EventId, OutboxError> {
     Ok(last.and_then(|(key, _)| keys::parse_event(&key)).unwrap_or(EventId::MIN))
 }
 
-/// The tallies of a store from before there were any, to be written once; groups write only those that they change.
-fn unwritten_tallies(engine: &dyn Engine, mirror: &SharedMirror) -> Result<Option<Batch>, OutboxError> {
+/// What brings a store up to date: the format, what is ahead, and the tallies of a store from before there were any.
+fn update(engine: &dyn Engine, mirror: &SharedMirror) -> Result<Batch, OutboxError> {
+    let mut mirror = mirror.write().unwrap_or_else(PoisonError::into_inner);
+    let mut writes = ahead::caught_up(&mut mirror)?;
+    let format = keys::meta("format");
+    let value = codec::encode(&format, &FORMAT)?;
+    if engine.get(&format)?.as_ref() != Some(&value) {
+        writes.push((format, Some(value)));
+    }
     let stored = keys::meta(tally::STORED);
     if engine.get(&stored)?.is_some() {
-        return Ok(None);
+        return Ok(Batch { writes });
     }
-    let mirror = mirror.read().unwrap_or_else(PoisonError::into_inner);
-    let mut writes = Vec::with_capacity(mirror.tallies.len() + 1);
+    // Groups write only those that they change.
     for (number, tally) in &mirror.tallies {
         let key = keys::tally(*number);
         let value = codec::encode(&key, tally)?;
@@ -109,7 +122,7 @@ fn unwritten_tallies(engine: &dyn Engine, mirror: &SharedMirror) -> Result<Optio
     }
     let value = codec::encode(&stored, &mirror.stored)?;
     writes.push((stored, Some(value)));
-    Ok(Some(Batch { writes }))
+    Ok(Batch { writes })
 }
 
 /// Holds what was being sent, when the daemon died, to receivers that do not recognise duplicates, and forgets bulk
@@ -120,7 +133,8 @@ pub(super) fn recover(
     claims: &Claims,
     now: Timestamp,
 ) -> Result<(), OutboxError> {
-    if let Some(batch) = unwritten_tallies(engine, mirror)? {
+    let batch = update(engine, mirror)?;
+    if !batch.writes.is_empty() {
         engine.apply(batch)?;
         engine.sync()?;
     }

@@ -1,6 +1,6 @@
 //! Reading the outbox: events, deliveries, histories and lists, without waiting for writers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -30,6 +30,8 @@ pub(crate) struct Mirror {
     pub(crate) marks: BTreeMap<ConsumerName, ExportMark>,
     pub(crate) totals: Totals,
     pub(crate) tallies: BTreeMap<PostbackNo, Tally>,
+    /// Postbacks whose counts and tally are ahead of their own records.
+    pub(crate) ahead: BTreeSet<PostbackNo>,
     pub(crate) stored: Stored,
     /// How often deliveries have joined another order group, counted once that is visible.
     pub(crate) moves: u64,
@@ -43,8 +45,6 @@ pub(crate) type SharedMirror = Arc<RwLock<Mirror>>;
 pub struct Reader {
     engine: Arc<dyn Engine>,
     mirror: SharedMirror,
-}
-
     recent: Arc<Recent>,
 }
 
@@ -53,6 +53,8 @@ pub(super) struct Standing {
     pub(super) record: Arc<EventRecord>,
     pub(super) next_entry: u32,
     pub(super) delivery: Delivery,
+}
+
 /// A lazy walk over deliveries with their events.
 pub type Walk<'r> = Box<dyn Iterator<Item = Result<(DeliveryId, Arc<EventRecord>), OutboxError>> + Send + 'r>;
 

@@ -16,6 +16,7 @@ use crate::domain::delivery::{Delivery, StateKind};
 use crate::domain::export_mark::ExportMark;
 use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
 use crate::domain::record::HistoryEntry;
+use crate::outbox::ahead;
 use crate::outbox::bulk::{BulkRecord, BulkState};
 use crate::outbox::codec;
 use crate::outbox::engine::Engine;
@@ -147,6 +148,8 @@ fn bulks(engine: &dyn Engine) -> Result<BTreeMap<BulkId, Option<u64>>, OutboxErr
 #[derive(Debug, Default)]
 struct Kept {
     counts: BTreeMap<PostbackNo, Counts>,
+    /// What is ahead of counts and tallies.
+    ahead: Vec<ahead::Counted>,
     tallies: BTreeMap<PostbackNo, Tally>,
     targets: BTreeMap<BulkId, u64>,
     unrouted: Option<u64>,
@@ -253,6 +256,8 @@ impl Walk<'_> {
             self.kept.unrouted = self.record::<Totals>(key, value).map(|totals| totals.unrouted);
         } else if *key == keys::meta(tally::STORED) {
             self.kept.stored = self.record(key, value);
+        } else if *key == ahead::key() {
+            self.kept.ahead = self.record(key, value).unwrap_or_default();
         } else if *key == keys::meta("format") {
             self.kept.has_format = true;
             self.record::<u32>(key, value);

@@ -45,6 +45,10 @@ impl Walk<'_> {
     }
 
     fn compare_postbacks(&mut self, tallied: bool) {
+        for (number, counts, tally) in std::mem::take(&mut self.kept.ahead) {
+            self.kept.counts.insert(number, counts);
+            self.kept.tallies.insert(number, tally);
+        }
         for number in self.names.keys().copied().collect::<Vec<_>>() {
             let kept = self.kept.counts.get(&number).copied().unwrap_or_default();
             let counted = self.counted.counts.get(&number).copied().unwrap_or_default();

@@ -14,12 +14,13 @@ mod settle;
 
 pub(crate) use groups::GroupKey;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::ahead;
 use super::arrivals::{Due, SendClass};
 use super::bulk::BulkRecord;
 use super::claims::{Claim, Claims};
@@ -29,8 +30,8 @@ use super::keys::{self, GroupHash};
 use super::known::Known;
 use super::model::{Counts, EventRecord, Flag, OutboxError, Pause, PostbackNo, Totals};
 use super::read::SharedMirror;
-use super::tally::{self, Payout, Tally};
 use super::recent::Recent;
+use super::tally::{self, Payout, Tally};
 use super::view::{Overlay, View};
 use crate::domain::delivery::{Change, Delivery, HoldReason, State};
 use crate::domain::export_mark::ExportMark;
@@ -70,8 +71,8 @@ pub(crate) struct Writer<'a> {
     /// Whether deliveries join another order group; until that is visible to those who take leases.
     moved: bool,
     known: Arc<Known>,
-    /// Events of this group, with the bytes that their records take.
     recent: Arc<Recent>,
+    /// Events of this group, with the bytes that their records take.
     fresh: BTreeMap<EventId, (Arc<EventRecord>, usize)>,
 }
 
@@ -99,12 +100,12 @@ impl<'a> Writer<'a> {
         known: Arc<Known>,
         last_event: EventId,
     ) -> Self {
-        Self {
         let recent = Arc::clone(&mirror.read().unwrap_or_else(PoisonError::into_inner).recent);
+        Self {
             engine,
             mirror,
-            claims,
             recent,
+            claims,
             last_event,
             overlay: Overlay::new(),
             undo: Vec::new(),
@@ -202,16 +203,16 @@ impl<'a> Writer<'a> {
 
     /// The group's writes and effects; publishes counts and pauses for readers.
     pub(crate) fn finish(&mut self) -> Result<(Batch, Effects), OutboxError> {
-        for (number, counts) in std::mem::take(&mut self.counts) {
-            if !planted(Bug::CountsBehind) {
-                self.put(keys::counts(number), &counts)?;
-            }
-            self.mirror.write().unwrap_or_else(PoisonError::into_inner).counts.insert(number, counts);
-        }
-        for (number, tally) in std::mem::take(&mut self.tallies) {
-            self.put(keys::tally(number), &tally)?;
-            self.mirror.write().unwrap_or_else(PoisonError::into_inner).tallies.insert(number, tally);
-        }
+        let counted = {
+            let mirror = Arc::clone(&self.mirror);
+            let mut mirror = mirror.write().unwrap_or_else(PoisonError::into_inner);
+            let touched: BTreeSet<PostbackNo> = self.counts.keys().chain(self.tallies.keys()).copied().collect();
+            // Not appended: that would build the whole maps anew.
+            mirror.counts.extend(std::mem::take(&mut self.counts));
+            mirror.tallies.extend(std::mem::take(&mut self.tallies));
+            if planted(Bug::CountsBehind) { Vec::new() } else { ahead::writes(&mut mirror, &touched)? }
+        };
+        counted.into_iter().for_each(|(key, value)| self.write(key, value));
         self.weigh()?;
         if let Some(totals) = self.totals.take() {
             self.put(keys::meta("totals"), &totals)?;
