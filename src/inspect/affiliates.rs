@@ -161,7 +161,7 @@ fn postback_of_settings(postback: &Postback) -> PostbackView {
     // A pattern may name the secret that it looks for.
     let mask = postback.secrets.concealed();
     let rule = |rule: &crate::domain::outcome::ResponseRule| {
-        let mut text = mask.over(&format!("{} → {}", rule.when, rule.then.outcome()), record::KEPT_ERROR_BYTES);
+        let mut text = mask.over(format!("{} → {}", rule.when, rule.then.outcome()), record::KEPT_ERROR_BYTES);
         record::cut(&mut text, record::KEPT_ERROR_BYTES);
         text
     };

@@ -90,7 +90,7 @@ proptest! {
         let mask = mask(&[&value, &other]);
         for spelled in spellings(&value).into_iter().chain(spellings(&other)) {
             // Digits before a value could be taken for its own escape; a space could not.
-            let masked = mask.over(&format!("{before} <{spelled}> behind"), usize::MAX);
+            let masked = mask.over(format!("{before} <{spelled}> behind"), usize::MAX);
             prop_assert!(masked.contains("***") && masked.ends_with("> behind"), "{spelled:?} became {masked:?}");
             prop_assert!(!masked.contains(&spelled), "{spelled:?} became {masked:?}");
             let hidden = masked.replace('*', "");
@@ -159,7 +159,7 @@ fn a_value_too_short_to_be_told_from_chance_is_left_alone() {
 fn what_a_value_stands_for_is_masked_too() {
     let mask = mask(&["dXNlcjpwYXNzd29yZA==", "whsec_Zmlyc3Qta2V5LW9mLWFsbA=="]);
     for text in ["user:password", "first-key-of-all", "Zmlyc3Qta2V5LW9mLWFsbA=="] {
-        assert_eq!(mask.over(&format!("<{text}>"), 100).replace('=', ""), "<***>", "{text}");
+        assert_eq!(mask.over(format!("<{text}>"), 100).replace('=', ""), "<***>", "{text}");
     }
 }
 

@@ -212,7 +212,9 @@ impl<'a> Writer<'a> {
             mirror.tallies.extend(std::mem::take(&mut self.tallies));
             if planted(Bug::CountsBehind) { Vec::new() } else { ahead::writes(&mut mirror, &touched)? }
         };
-        counted.into_iter().for_each(|(key, value)| self.write(key, value));
+        for (key, value) in counted {
+            self.write(key, value);
+        }
         self.weigh()?;
         if let Some(totals) = self.totals.take() {
             self.put(keys::meta("totals"), &totals)?;
