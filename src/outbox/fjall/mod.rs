@@ -21,10 +21,9 @@ use std::ops::Bound;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
-use ::fjall::compaction::Leveled;
 use ::fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot};
 
 use self::gaps::Gaps;
@@ -48,11 +47,8 @@ const LEAST_CACHE_BYTES: u64 = 8 << 20;
 const JOURNALS_BYTES: u64 = 128 << 20;
 /// Tables that are kept open: `doctor` counts on 64 descriptors for all but connections. A table is opened within microseconds.
 const OPEN_FILES: usize = 48;
-/// With more than one, the first hands merges on to the others, and back to itself for as long as these are busy: it takes a core
-/// until the merge ends. With one, what has gathered waits behind a merge before it is written out.
-const THREADS: usize = 1;
-/// Tables that are written out before they are merged into those below: twice as many as by default, for two thirds of the merging.
-const UNMERGED_TABLES: u8 = 8;
+/// One of them only writes out what has gathered; with a single thread that waits behind merges, and memory grows meanwhile.
+const THREADS: usize = 2;
 /// Some thousand tombstones; a step that passes none takes less than a tenth of it from memory.
 const SLOW_STEP: Duration = Duration::from_millis(1);
 
@@ -214,8 +210,7 @@ fn builder(data: &Path, cache_bytes: u64) -> ::fjall::DatabaseBuilder<Database> 
 /// How the key space is kept; fixed when a store is made. What fjall does by itself suits: tables have filters, so that a
 /// key that is not there costs no read, and are compressed from the third level on.
 fn options() -> KeyspaceCreateOptions {
-    let merging = Leveled::default().with_l0_threshold(UNMERGED_TABLES);
-    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES).compaction_strategy(Arc::new(merging))
+    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
 }
 
 /// Makes an empty store in a directory.
