@@ -104,7 +104,9 @@ proptest! {
             prop_assert!(mask(&[&value]).over(&spelled, usize::MAX).contains("***"), "{spelled:?}");
         }
         let (_, unpadded) = bare(&value);
-        for decoded in [hex::decode(unpadded).ok(), STANDARD_NO_PAD.decode(unpadded).ok()].into_iter().flatten() {
+        let decoded = [hex::decode(unpadded).ok(), STANDARD_NO_PAD.decode(unpadded).ok()].into_iter().flatten();
+        // What stands for less is not looked for.
+        for decoded in decoded.filter(|decoded| decoded.len() >= LEAST_DECODED) {
             let spelled = STANDARD_NO_PAD.encode([before.as_bytes(), &decoded].concat());
             prop_assert!(mask(&[&value]).over(&spelled, usize::MAX).contains("***"), "{spelled:?}");
             let Ok(text) = String::from_utf8(decoded) else { continue };
