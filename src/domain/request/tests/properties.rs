@@ -268,6 +268,22 @@ proptest! {
 }
 
 #[test]
+fn what_is_plain_is_left_as_it_is_byte_by_byte() {
+    let mut plain = 0;
+    for byte in 0..=u8::MAX {
+        let c = char::from(byte);
+        for rest in [format!("/x{c}y"), format!("/x?y{c}z"), format!("/{c}/x"), format!("{c}x"), format!("/x/{c}")] {
+            if crate::domain::request::is_plain(&rest) {
+                plain += 1;
+                let url = format!("https://a.example{rest}");
+                assert_eq!(::url::Url::parse(&url).unwrap().as_str(), url);
+            }
+        }
+    }
+    assert!(plain > 300, "{plain}: most requests would take a parser");
+}
+
+#[test]
 fn literal_characters_of_a_url_go_out_as_they_came_where_parsers_keep_them() {
     for byte in b'!'..=b'~' {
         let c = char::from(byte);
