@@ -233,13 +233,13 @@ impl Stream {
                 }
                 Heard::Attempt(told) => {
                     let attempt = told.attempt();
-                    if self.wanted.is_met(&attempt) {
+                    if self.wanted.is_met(attempt) {
                         self.unsaid = 0;
                         let event = Event::default().id(told.place.to_string()).event("attempt");
-                        return event.json_data(&attempt).ok();
+                        return event.json_data(attempt).ok();
                     }
                     // What others are told says nothing, not even by when a place is said.
-                    self.unsaid += usize::from(self.wanted.is_seen(&attempt));
+                    self.unsaid += usize::from(self.wanted.is_seen(attempt));
                     if self.unsaid >= self.wanted.unsaid() {
                         self.unsaid = 0;
                         return Some(Event::default().id(told.place.to_string()));

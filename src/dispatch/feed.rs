@@ -7,7 +7,7 @@
 //! he missed some, would tell him else how much everybody is sent.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -33,12 +33,13 @@ pub struct Told {
     /// few of them how many there are.
     pub place: u64,
     note: Arc<AttemptNote>,
+    seen: OnceLock<SeenAttempt>,
 }
 
 impl Told {
-    /// The attempt in short. Made for whoever wants it: mostly nobody does.
-    pub fn attempt(&self) -> SeenAttempt {
-        SeenAttempt::new(&self.note)
+    /// The attempt in short. Made for the first who wants it: mostly nobody does.
+    pub fn attempt(&self) -> &SeenAttempt {
+        self.seen.get_or_init(|| SeenAttempt::new(&self.note))
     }
 }
 
@@ -202,7 +203,7 @@ impl AttemptObserver for Feed {
     fn attempted(&self, note: &Arc<AttemptNote>) {
         let mut kept = lock(&self.kept);
         let place = kept.next_place(&self.clock);
-        let told = Arc::new(Told { place, note: Arc::clone(note) });
+        let told = Arc::new(Told { place, note: Arc::clone(note), seen: OnceLock::new() });
         kept.keep(&told);
         // Under the lock, so that listeners hear the order of places. That nobody listens is no fault.
         let _ = self.live.send(told);
@@ -212,7 +213,7 @@ impl AttemptObserver for Feed {
 impl Listener {
     /// Leaves out all that was kept but what is wanted, and of that the last ones only.
     pub fn keep_last(&mut self, most: usize, wanted: impl Fn(&SeenAttempt) -> bool) {
-        self.backlog.retain(|told| wanted(&told.attempt()));
+        self.backlog.retain(|told| wanted(told.attempt()));
         let surplus = self.backlog.len().saturating_sub(most);
         self.backlog.drain(..surplus);
     }
@@ -399,7 +400,7 @@ mod tests {
     fn each_condition_of_a_filter_counts() {
         let feed = feed_after(0);
         told(&feed, 1);
-        let attempt = &lock(&feed.kept).all.attempts[0].attempt();
+        let attempt = &lock(&feed.kept).all.attempts[0].attempt().clone();
         let set = |change: fn(&mut AttemptFilter)| {
             let mut filter = AttemptFilter::default();
             change(&mut filter);
