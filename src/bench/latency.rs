@@ -63,7 +63,9 @@ async fn at(
     }
     let figures = quantiles.iter().flat_map(|(series, late, _, target)| {
         // The machine's own stalls are in both of the second.
-        [series.beside(&trip, *target), series.beside(late, None)]
+        let mut same_rate = series.beside(late, None);
+        same_rate.name.push_str(", beside the same rate");
+        [series.beside(&trip, *target), same_rate]
     });
     Ok(figures.collect())
 }
