@@ -92,13 +92,19 @@ impl Reader {
     /// A delivery as it stands with its event and the number of its next history entry; from memory where the event has come
     /// in a moment ago.
     pub(super) fn standing(&self, id: DeliveryId) -> Result<Option<Standing>, OutboxError> {
-        if let Some(record) = self.recent.get(id.event) {
-            let planned = record.entry(id).map(|entry| entry.delivery.clone());
-            return Ok(planned.map(|delivery| Standing { record, next_entry: 0, delivery }));
-        }
-        let Some(record) = self.event(id.event)? else { return Ok(None) };
-        let standing = self.view().standing(id, &record)?;
-        Ok(standing.map(|(next_entry, delivery)| Standing { record: Arc::new(record), next_entry, delivery }))
+        let (record, as_planned) = match self.recent.get(id.event) {
+            Some(known) => (known.record, known.as_planned),
+            None => match self.event(id.event)? {
+                Some(record) => (Arc::new(record), false),
+                None => return Ok(None),
+            },
+        };
+        let standing = if as_planned {
+            record.entry(id).map(|entry| (0, entry.delivery.clone()))
+        } else {
+            self.view().standing(id, &record)?
+        };
+        Ok(standing.map(|(next_entry, delivery)| Standing { record, next_entry, delivery }))
     }
 
     fn mirror(&self) -> std::sync::RwLockReadGuard<'_, Mirror> {

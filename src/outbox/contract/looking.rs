@@ -80,6 +80,38 @@ async fn the_original_of_a_reversal_is_the_last_told_before_it(story: Story) {
     assert_eq!(original(early).as_deref(), Some("100"), "all of them came later");
 }
 
+async fn a_store_of_the_format_before_is_taken_over_and_one_of_a_later_one_refused(mut story: Story) {
+    let plan = || to(&["a", "b"], OrderPolicy::default());
+    let dead = story.accept(event("t1", "ftd", Status::Approved), plan()).await;
+    story.send(dead, DEAD).await;
+    story.reopen().await;
+    let format = keys::meta("format");
+    let put = |story: &Story, format_number: u32| {
+        let writes = vec![(format.clone(), Some(codec::encode(&format, &format_number).unwrap()))];
+        story.engine.as_ref().unwrap().apply(Batch { writes }).unwrap();
+    };
+    let kept = |story: &Story| {
+        let bytes = story.engine.as_ref().unwrap().get(&format).unwrap().unwrap();
+        codec::decode::<u32>(&format, &bytes).unwrap()
+    };
+    assert_eq!(kept(&story), 2);
+    put(&story, 1);
+    let reader = Outbox::open_reader(Arc::clone(story.engine.as_ref().unwrap())).unwrap();
+    assert_eq!(reader.counts(), story.outbox().reader().counts());
+    assert_eq!(kept(&story), 1, "who only reads changes nothing");
+    drop(reader);
+    story.reopen().await;
+    assert_eq!(kept(&story), 2);
+    story.check_counts();
+    story.accept(event("t2", "ftd", Status::Approved), plan()).await;
+    let reader = Outbox::open_reader(Arc::clone(story.engine.as_ref().unwrap())).unwrap();
+    assert_eq!(reader.counts(), story.outbox().reader().counts(), "what is ahead is read, too");
+    put(&story, 3);
+    let refused = Outbox::open_reader(Arc::clone(story.engine.as_ref().unwrap())).unwrap_err();
+    assert!(matches!(refused, OutboxError::Format { found: 3, known: 2 }), "{refused}");
+    put(&story, 2);
+}
+
 async fn a_store_from_before_there_were_tallies_is_counted_once(mut story: Story) {
     let plan = || to(&["a", "b"], OrderPolicy::default());
     let dead = story.accept(event("t1", "ftd", Status::Approved), plan()).await;
@@ -104,6 +136,7 @@ async fn a_store_from_before_there_were_tallies_is_counted_once(mut story: Story
 }
 
 contract!(
+    a_store_of_the_format_before_is_taken_over_and_one_of_a_later_one_refused,
     a_store_from_before_there_were_tallies_is_counted_once,
     the_original_of_a_reversal_is_the_last_told_before_it,
     windows_page_through_what_is_scheduled_in_order,

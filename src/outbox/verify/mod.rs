@@ -258,6 +258,10 @@ impl Walk<'_> {
             self.kept.stored = self.record(key, value);
         } else if *key == ahead::key() {
             self.kept.ahead = self.record(key, value).unwrap_or_default();
+            let unknown = self.kept.ahead.iter().map(|(number, ..)| *number).find(|n| !self.names.contains_key(n));
+            if let Some(number) = unknown {
+                self.damage(key, format!("counts for the number {number}, which no postback has"));
+            }
         } else if *key == keys::meta("format") {
             self.kept.has_format = true;
             self.record::<u32>(key, value);

@@ -1,8 +1,11 @@
 //! The counters of a store against a recount.
 
+use std::collections::BTreeSet;
+
 use super::Walk;
 use crate::domain::delivery::StateKind;
-use crate::outbox::{keys, tally};
+use crate::outbox::model::PostbackNo;
+use crate::outbox::{ahead, keys, tally};
 
 impl Walk<'_> {
     /// Compares what the store keeps count of with what was counted.
@@ -45,24 +48,29 @@ impl Walk<'_> {
     }
 
     fn compare_postbacks(&mut self, tallied: bool) {
+        let mut ahead = BTreeSet::new();
         for (number, counts, tally) in std::mem::take(&mut self.kept.ahead) {
             self.kept.counts.insert(number, counts);
             self.kept.tallies.insert(number, tally);
+            ahead.insert(number);
         }
+        // Where it stands what is said, and not where it would stand otherwise.
+        let key =
+            |number, own: fn(PostbackNo) -> Vec<u8>| if ahead.contains(&number) { ahead::key() } else { own(number) };
         for number in self.names.keys().copied().collect::<Vec<_>>() {
             let kept = self.kept.counts.get(&number).copied().unwrap_or_default();
             let counted = self.counted.counts.get(&number).copied().unwrap_or_default();
             for kind in StateKind::ALL.into_iter().filter(|kind| kept.of(*kind) != counted.of(*kind)) {
                 let (says, are) = (kept.of(kind), counted.of(kind));
                 self.damage(
-                    &keys::counts(number),
+                    &key(number, keys::counts),
                     format!("says that {says} deliveries are {}, there are {are}", kind.name()),
                 );
             }
             let kept = self.kept.tallies.remove(&number).unwrap_or_default();
             let counted = self.counted.tallies.remove(&number).unwrap_or_default();
             if tallied && !kept.agrees_with(&counted) {
-                self.damage(&keys::tally(number), "differs from a recount of dead letters and money");
+                self.damage(&key(number, keys::tally), "differs from a recount of dead letters and money");
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::domain::record::Cause;
 use crate::outbox::model::{
     AcceptRequest, Accepted, Conflict, EventRecord, Ingested, OutboxError, PlanEntry, PlannedDelivery,
 };
+use crate::outbox::recent::Known;
 use crate::outbox::tally;
 use crate::outbox::view::{MAX_GROUP_EVENTS, Owned, event_ids};
 use crate::outbox::{codec, keys};
@@ -92,7 +93,7 @@ impl Writer<'_> {
         self.write(key, Some(value));
         let accepted = accepted(id, &record);
         // Before what follows: that may change the event's own deliveries.
-        self.fresh.insert(id, (Arc::new(record), bytes));
+        self.fresh.insert(id, Known { record: Arc::new(record), bytes, as_planned: true });
         self.follow_all(groups, now)?;
         Ok(Ingested::Accepted(accepted))
     }

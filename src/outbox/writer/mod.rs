@@ -28,9 +28,9 @@ use super::codec;
 use super::engine::{Batch, Engine};
 use super::keys::{self, GroupHash};
 use super::known::Known;
-use super::model::{Counts, EventRecord, Flag, OutboxError, Pause, PostbackNo, Totals};
+use super::model::{Counts, Flag, OutboxError, Pause, PostbackNo, Totals};
 use super::read::SharedMirror;
-use super::recent::Recent;
+use super::recent::{self, Recent};
 use super::tally::{self, Payout, Tally};
 use super::view::{Overlay, View};
 use crate::domain::delivery::{Change, Delivery, HoldReason, State};
@@ -72,8 +72,8 @@ pub(crate) struct Writer<'a> {
     moved: bool,
     known: Arc<Known>,
     recent: Arc<Recent>,
-    /// Events of this group, with the bytes that their records take.
-    fresh: BTreeMap<EventId, (Arc<EventRecord>, usize)>,
+    /// Events of this group.
+    fresh: BTreeMap<EventId, recent::Known>,
 }
 
 /// A key with what the overlay held for it before, if anything.
@@ -141,20 +141,28 @@ impl<'a> Writer<'a> {
         if value.is_some() {
             self.known.note(&key);
         }
-        if matches!(key.first(), Some(&keys::EVENTS | &keys::HISTORY)) {
-            self.forget(&key);
+        match key.first() {
+            Some(&keys::EVENTS) => self.forget(&key),
+            Some(&keys::HISTORY) => self.note_change(&key),
+            _ => {}
         }
         let previous = self.overlay.insert(key.clone(), value);
         self.undo.push((key, previous));
     }
 
-    /// Has nobody be given an event from memory that is about to change, or one of whose deliveries is.
+    /// Has nobody be given an event from memory that is about to change.
     fn forget(&mut self, key: &[u8]) {
         let Some(event) = keys::parse_event(key) else { return };
-        if event <= self.known_event {
-            self.recent.remove(event);
-        } else {
-            self.fresh.remove(&event);
+        self.fresh.remove(&event);
+        self.recent.remove(event);
+    }
+
+    /// Has nobody believe that deliveries stand as planned one of which is about to change.
+    fn note_change(&mut self, history: &[u8]) {
+        let Some(event) = keys::parse_event(history) else { return };
+        match self.fresh.get_mut(&event) {
+            Some(known) => known.as_planned = false,
+            None => self.recent.changes(event),
         }
     }
 
@@ -169,8 +177,10 @@ impl<'a> Writer<'a> {
         self.undo_bulks.clear();
         let saved = (self.totals, self.pauses.clone(), self.flags.clone());
         let (due, claims) = (self.effects.due.len(), self.effects.claims.len());
+        let last_event = self.last_event;
         let result = run(self);
         if result.is_err() {
+            self.fresh.retain(|id, _| *id <= last_event);
             for (key, previous) in std::mem::take(&mut self.undo).into_iter().rev() {
                 match previous {
                     Some(value) => self.overlay.insert(key, value),
@@ -250,8 +260,8 @@ impl<'a> Writer<'a> {
 
     /// Has the events of the group be known to those who send them.
     fn publish_fresh(&mut self) {
-        for (id, (record, bytes)) in std::mem::take(&mut self.fresh) {
-            self.recent.insert(id, record, bytes);
+        for (id, known) in std::mem::take(&mut self.fresh) {
+            self.recent.insert(id, known);
         }
     }
 
