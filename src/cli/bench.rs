@@ -206,12 +206,13 @@ fn print_churn(context: &Context, churn: &Churn) -> Ended {
     if output.form() != Form::People {
         return output.document(churn).map(|()| Exit::Ok);
     }
-    let mut rows = Rows::new(vec!["came", "kept", "on disk", "of records", "memory"]);
+    let mut rows = Rows::new(vec!["came", "kept", "on disk", "at most", "of records", "memory"]);
     for sample in &churn.samples {
         rows.push(vec![
             sample.came.to_string(),
             sample.live.to_string(),
             HumanBytes(sample.disk_bytes).to_string(),
+            HumanBytes(sample.most_disk_bytes).to_string(),
             HumanBytes(sample.record_bytes).to_string(),
             HumanBytes(sample.resident_bytes).to_string(),
         ]);
@@ -226,8 +227,9 @@ fn print_churn(context: &Context, churn: &Churn) -> Ended {
         output.text(&format!("{what:>10}  {}", plot(&bytes)))?;
     }
     output.text(&format!(
-        "\n{:.0} came and went a second; in the second half the store's largest size was {:.3} of its smallest",
-        churn.per_second, churn.growth
+        "\n{:.0} came and went a second; in the second half the store's largest mean size was {:.3} of its smallest, and the most \
+         that it took {:.3} of that in the first half",
+        churn.per_second, churn.growth, churn.growth_of_most
     ))?;
     Ok(Exit::Ok)
 }
