@@ -30,6 +30,8 @@ macro_rules! bugs {
 bugs! {
     /// Events are acknowledged before the disk has them.
     AcknowledgeBeforeSync => "acknowledge-before-sync";
+    /// What has come in is sent before the disk has it.
+    SentBeforeDurable => "sent-before-durable";
     /// sled's own flush is taken for durable.
     FlushAlone => "flush-alone";
     /// A failed sync is shrugged off.

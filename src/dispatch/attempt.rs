@@ -113,7 +113,13 @@ impl Attempter {
         let wire = &super::early::wire(&self.wire);
         #[cfg(not(feature = "planted"))]
         let wire = &self.wire;
-        let Made { record, judgement } = errand::run(errand, &postback, &**wire, &*self.clock).await;
+        let Made { record, judgement } = match errand::prepare(errand, &postback, &*self.clock) {
+            Ok(prepared) => {
+                self.outbox.durable(due.id.event).await?;
+                errand::send(prepared, &postback, &**wire, &*self.clock).await
+            }
+            Err(made) => *made,
+        };
         let at = to_micros(self.clock.now());
         let policy = &postback.retry;
         let conclusion =

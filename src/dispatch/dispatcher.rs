@@ -3,7 +3,7 @@
 //! One task owns the scheduler. Attempts and reads of the disk run beside it and report back; a restart
 //! rebuilds all of it from the disk.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +62,8 @@ pub struct AffiliateStatus {
 }
 
 enum Report {
+    /// These can be sent: they are durable now.
+    Durable(Vec<Due>),
     Attempted(Due, Result<Attempted, OutboxError>),
     Filled(PostbackNo, SendClass, Result<Window, OutboxError>),
 }
@@ -112,6 +114,8 @@ struct Dispatcher {
     routing: Arc<Routing>,
     scheduler: Scheduler,
     postbacks: HashMap<PostbackNo, Option<Arc<Postback>>>,
+    /// Those whose affiliate has a rate. What waits for the disk behind its turn would go out at another pace.
+    paced: HashSet<PostbackNo>,
     attempter: Arc<Attempter>,
     disk_is_full: bool,
     tasks: TaskTracker,
@@ -121,7 +125,7 @@ struct Dispatcher {
 /// Starts the dispatcher; its task ends when it is told to stop and nothing is in flight any more.
 pub fn start(parts: Parts) -> (Dispatch, tokio::task::JoinHandle<()>) {
     let (questions, asked) = mpsc::channel(16);
-    // Not bounded by itself, but by what is in flight and by the number of schedules being read.
+    // Not bounded by itself, but by what is in flight, by the groups that wait for the disk and by the schedules being read.
     let (reports, reported) = mpsc::unbounded_channel();
     let routing = parts.routing.borrow().clone();
     let attempter = Arc::new(Attempter {
@@ -134,6 +138,7 @@ pub fn start(parts: Parts) -> (Dispatch, tokio::task::JoinHandle<()>) {
         scheduler: Scheduler::new(routing.slots, parts.window),
         routing,
         postbacks: HashMap::new(),
+        paced: HashSet::new(),
         attempter,
         disk_is_full: false,
         tasks: TaskTracker::new(),
@@ -203,7 +208,11 @@ impl Dispatcher {
         let pauses = reader.pauses();
         let mut routes = Vec::new();
         self.postbacks.clear();
+        self.paced.clear();
         for (number, name) in reader.postbacks() {
+            if self.routing.limits(&name.affiliate).rate.is_some() {
+                self.paced.insert(number);
+            }
             self.postbacks.insert(number, self.routing.postback(&name).cloned());
             routes.push(Route { postback: number, affiliate: name.affiliate, paused: pauses.contains_key(&number) });
         }
@@ -223,14 +232,31 @@ impl Dispatcher {
             self.scheduler.incomplete();
         }
         let now = self.now();
+        let mut too_early = Vec::new();
         for due in taken.due {
-            self.scheduler.arrived(due, now);
+            if self.paced.contains(&due.postback) && !self.parts.outbox.is_durable(due.id.event) {
+                too_early.push(due);
+            } else {
+                self.scheduler.arrived(due, now);
+            }
         }
+        self.await_durable(too_early);
+    }
+
+    fn await_durable(&self, due: Vec<Due>) {
+        let Some(last) = due.iter().map(|due| due.id.event).max() else { return };
+        let (outbox, reports) = (self.parts.outbox.clone(), self.reports.clone());
+        self.tasks.spawn(async move {
+            if outbox.durable(last).await.is_ok() {
+                let _ = reports.send(Report::Durable(due));
+            }
+        });
     }
 
     fn take_report(&mut self, report: Report) {
         let now = self.now();
         match report {
+            Report::Durable(due) => due.into_iter().for_each(|due| self.scheduler.arrived(due, now)),
             Report::Attempted(due, Ok(Attempted::Made(ended))) => self.scheduler.ended(due.id, Some(ended), now),
             Report::Attempted(due, Ok(Attempted::Nothing)) => self.scheduler.ended(due.id, None, now),
             Report::Attempted(due, Ok(Attempted::Busy)) => {

@@ -13,6 +13,7 @@ use crate::domain::id::DeliveryId;
 use crate::domain::outcome::{self, Failure, Judgement, Outcome, Response};
 use crate::domain::postback::Postback;
 use crate::domain::record::{self, AttemptRecord, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, RecordedResponse, Timings};
+use crate::domain::request::PreparedRequest;
 use crate::domain::retry::parse_retry_after;
 use crate::domain::template::Scope;
 use crate::domain::timestamp::to_micros;
@@ -56,10 +57,17 @@ pub(crate) struct Made {
     pub(crate) judgement: Judgement,
 }
 
-/// Renders, sends and judges.
-pub(crate) async fn run(errand: Errand<'_>, postback: &Postback, wire: &dyn Wire, clock: &dyn Clock) -> Made {
+/// A request that only has to be sent, with what is on record of it so far.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    request: PreparedRequest,
+    record: AttemptRecord,
+}
+
+/// Renders and signs; what cannot be rendered has come to its end with that.
+pub(crate) fn prepare(errand: Errand<'_>, postback: &Postback, clock: &dyn Clock) -> Result<Prepared, Box<Made>> {
     let started_at = to_micros(clock.now());
-    let blank = AttemptRecord {
+    let record = AttemptRecord {
         number: errand.number,
         started_at,
         request: None,
@@ -72,20 +80,28 @@ pub(crate) async fn run(errand: Errand<'_>, postback: &Postback, wire: &dyn Wire
         error: None,
     };
     let nonce = random::nonce();
-    let request = match postback.request.render(&errand.scope(postback, started_at, &nonce)) {
-        Ok(request) => request,
-        Err(error) => return failed(blank, outcome::failure_to_render(&error), error.to_string()),
-    };
-    let blank = AttemptRecord { request: Some(request.record.clone().capped()), digest: Some(request.digest), ..blank };
+    match postback.request.render(&errand.scope(postback, started_at, &nonce)) {
+        Ok(request) => {
+            let recorded = Some(request.record.clone().capped());
+            let record = AttemptRecord { request: recorded, digest: Some(request.digest), ..record };
+            Ok(Prepared { request, record })
+        }
+        Err(error) => Err(Box::new(failed(record, outcome::failure_to_render(&error), error.to_string()))),
+    }
+}
+
+/// Sends and judges.
+pub(crate) async fn send(prepared: Prepared, postback: &Postback, wire: &dyn Wire, clock: &dyn Clock) -> Made {
+    let Prepared { request, record } = prepared;
     let mask = request.concealed.clone();
     let Exchange { result, timings, remote } = wire.send(request, postback.timeouts).await;
-    let blank = AttemptRecord { timings, remote: remote.map(|address| address.to_string()), ..blank };
+    let record = AttemptRecord { timings, remote: remote.map(|address| address.to_string()), ..record };
     match result {
-        Ok(received) => judged(blank, received, postback, &mask, clock.now()),
+        Ok(received) => judged(record, received, postback, &mask, clock.now()),
         Err(stopped) => {
             let response = stopped.partial.map(|partial| recorded(partial, true, &mask));
             let error = mask.over(stopped.error, record::KEPT_ERROR_BYTES);
-            failed(AttemptRecord { response, ..blank }, stopped.failure, error)
+            failed(AttemptRecord { response, ..record }, stopped.failure, error)
         }
     }
 }

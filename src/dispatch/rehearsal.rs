@@ -24,7 +24,10 @@ pub struct Rehearsal {
 
 /// Sends one request, and judges the answer by the postback's own rules.
 pub async fn rehearse(errand: Errand<'_>, postback: &Postback, wire: &dyn Wire, clock: &dyn Clock) -> Rehearsal {
-    let Made { record, judgement } = errand::run(errand, postback, wire, clock).await;
+    let Made { record, judgement } = match errand::prepare(errand, postback, clock) {
+        Ok(prepared) => errand::send(prepared, postback, wire, clock).await,
+        Err(made) => *made,
+    };
     let now = to_micros(clock.now());
     let delivery = Delivery::planned(Destination::Schedule { due: now });
     let dedupes = postback.receiver_dedupes;

@@ -1,7 +1,8 @@
 //! How the dispatcher learns of deliveries that became due to be scheduled, without ever losing one.
 //!
-//! Durable commits put what they scheduled here. The buffer is bounded: past its bound it only notes that
-//! something was left out, and the dispatcher reads the disk instead.
+//! Commits put here what they scheduled: deliveries of new events once they can be seen, so that they are made ready while the
+//! disk is at it, others once they are durable. The buffer is bounded: past its bound it only notes that something was left out,
+//! and the dispatcher reads the disk instead.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,7 +1,8 @@
 //! The commit threads: one gathers requests into groups and applies them, one makes them durable.
 //!
 //! While one group is being synced the next is built. Nobody is told anything before his group is past
-//! `fdatasync`. The first failure is final: everything behind it is refused.
+//! `fdatasync`, but for the dispatcher, which may make ready what has come in, and waits before it sends. The first failure is
+//! final: everything behind it is refused.
 
 use std::sync::mpsc::{Receiver as SyncReceiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, OnceLock};
@@ -14,6 +15,7 @@ use super::arrivals::{Arrivals, Due, SendClass};
 use super::backup::{Tap, TapHolder, Ticket};
 use super::bulk::{BulkChanged, BulkRecord, BulkState, BulkStep, Stepped, Target};
 use super::claims::Claims;
+use super::durable::Durable;
 use super::engine::{Batch, Engine};
 use super::keys;
 use super::known::Known;
@@ -115,6 +117,8 @@ pub(crate) struct Group {
     begun: Instant,
     replies: Vec<Reply>,
     effects: Effects,
+    /// The last event of this group or of those before it.
+    last: EventId,
 }
 
 /// What both threads share.
@@ -125,6 +129,7 @@ pub(crate) struct Shared {
     pub(crate) claims: Claims,
     pub(crate) known: Arc<Known>,
     pub(crate) arrivals: Arc<Arrivals>,
+    pub(crate) durable: Arc<Durable>,
     pub(crate) clock: SharedClock,
     pub(crate) failure: Arc<Failure>,
     pub(crate) observer: Option<Arc<dyn CommitObserver>>,
@@ -248,7 +253,10 @@ impl<'s> Builder<'s> {
             }),
         };
         match applied {
-            Ok(effects) => Some(Group { begun, replies, effects }),
+            Ok(mut effects) => {
+                self.shared.arrivals.push(std::mem::take(&mut effects.due_new), false);
+                Some(Group { begun, replies, effects, last: self.writer.last_event() })
+            }
             Err(error) => {
                 self.shared.failure.set(&error);
                 answer(replies, Err(&error));
@@ -297,6 +305,7 @@ pub(crate) fn make_durable(shared: &Shared, mut pending: Vec<Group>) {
         // Claims end before anybody learns of what was scheduled, so that it can be leased at once.
         drop(group.effects.claims);
         if result.is_ok() {
+            shared.durable.reaches(group.last);
             shared.arrivals.push(group.effects.due, group.effects.pauses_changed);
             if let Some(observer) = &shared.observer {
                 observer.committed(monotonic().duration_since(group.begun), group.replies.len());

@@ -14,6 +14,7 @@ use super::claims::Claims;
 use super::commit::{
     self, Accepting, CommitObserver, Failure, MAX_PENDING_GROUPS, Request, Shared, Window, WindowRequest,
 };
+use super::durable::Durable;
 use super::engine::Engine;
 use super::known::{Known, StopReading};
 use super::lease::{Begun, Lease};
@@ -29,6 +30,7 @@ use crate::domain::export_mark::{ExportMark, MarkRefused, MarkRequest};
 use crate::domain::id::{BulkId, DeliveryId, EventId, PostbackRef};
 use crate::domain::retention::RetentionPolicy;
 use crate::ops::clock::SharedClock;
+use crate::planted::{Bug, planted};
 
 /// Requests that may wait for the commit thread.
 const MAX_REQUESTS: usize = 4_096;
@@ -58,6 +60,7 @@ pub struct Outbox {
     reader: Reader,
     claims: Claims,
     arrivals: Arc<Arrivals>,
+    durable: Arc<Durable>,
     failure: Arc<Failure>,
     disk: Option<Arc<Disk>>,
     threads: Arc<Threads>,
@@ -94,6 +97,7 @@ impl Outbox {
             claims: claims.clone(),
             known: Arc::new(Known::beside(&*engine)),
             arrivals: Arc::default(),
+            durable: Arc::new(Durable::up_to(last)),
             clock: options.clock,
             failure: Arc::default(),
             observer: options.observer,
@@ -107,6 +111,7 @@ impl Outbox {
             reader: Reader::new(engine, mirror),
             claims,
             arrivals: shared.arrivals,
+            durable: shared.durable,
             failure: shared.failure,
             disk: options.keep_free.map(|(path, least)| Arc::new(Disk::new(path, least))),
             threads: Arc::new(Threads(std::sync::Mutex::new(threads))),
@@ -129,7 +134,7 @@ impl Outbox {
         &self.reader
     }
 
-    /// What was scheduled; for the dispatcher.
+    /// What was scheduled; for the dispatcher. What is sent of it waits for [`Outbox::durable`].
     pub fn arrivals(&self) -> &Arc<Arrivals> {
         &self.arrivals
     }
@@ -233,6 +238,26 @@ impl Outbox {
             Begun::Leased(lease) if !meant(&lease) => Begun::NotScheduled,
             begun => begun,
         })
+    }
+
+    /// Whether an event is durable.
+    pub fn is_durable(&self, event: EventId) -> bool {
+        self.durable.holds(event)
+    }
+
+    /// Waits until an event is durable: of one that a crash could take back nothing may be sent.
+    ///
+    /// # Errors
+    /// When the outbox stops before.
+    pub async fn durable(&self, event: EventId) -> Result<(), OutboxError> {
+        if self.is_durable(event) || planted(Bug::SentBeforeDurable) {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            () = self.durable.wait_for(event) => Ok(()),
+            error = self.failure.wait() => Err(error),
+        }
     }
 
     /// Makes the intent to send durable, so that a crash during the attempt is known as one. `false` where an earlier

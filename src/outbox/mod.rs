@@ -13,6 +13,7 @@ mod bulk;
 mod claims;
 mod codec;
 mod commit;
+mod durable;
 mod engine;
 mod engines;
 mod fjall;

@@ -76,6 +76,41 @@ async fn a_caller_that_goes_away_gives_nothing_back_before_its_events_are_durabl
     outbox.close().await;
 }
 
+/// An event that somebody is told of.
+fn planned() -> AcceptRequest {
+    let postback = PostbackRef { affiliate: "acme".parse().unwrap(), postback: "all".parse().unwrap() };
+    AcceptRequest { plan: vec![PlannedDelivery { postback, lane: None, order: OrderPolicy::default() }], ..request() }
+}
+
+#[tokio::test]
+async fn what_has_come_in_is_leased_at_once_and_sent_once_it_is_durable() {
+    for fails in [false, true] {
+        let (word, words) = mpsc::channel();
+        let engine = SlowDisk { memory: MemoryEngine::default(), words: Mutex::new(words) };
+        let options = Options { clock: Arc::new(SystemClock), keep_free: None, observer: None };
+        word.send(Ok(())).unwrap(); // for the sync that makes a new store
+        let outbox = Outbox::open(Arc::new(engine), options).unwrap();
+        let accepting = tokio::spawn({
+            let outbox = outbox.clone();
+            async move { outbox.accept(vec![planned()]).await }
+        });
+        let patience = std::time::Duration::from_secs(30);
+        tokio::time::timeout(patience, outbox.arrivals().wait()).await.unwrap();
+        let due = outbox.arrivals().take().due.remove(0);
+        assert!(outbox.begin_due(due).unwrap().leased().is_some());
+        let mut durable = Box::pin(outbox.durable(due.id.event));
+        assert!(futures_util::poll!(durable.as_mut()).is_pending(), "the disk has not said a word");
+        assert!(!accepting.is_finished());
+
+        word.send(if fails { Err(std::io::ErrorKind::Other.into()) } else { Ok(()) }).unwrap();
+        let durable = tokio::time::timeout(patience, durable).await.unwrap();
+        let accepted = accepting.await.unwrap();
+        assert_eq!((durable.is_err(), accepted.is_err()), (fails, fails));
+        drop(word);
+        outbox.close().await;
+    }
+}
+
 #[tokio::test]
 async fn nothing_is_sent_once_the_disk_has_failed() {
     let (word, words) = mpsc::channel();
@@ -83,10 +118,8 @@ async fn nothing_is_sent_once_the_disk_has_failed() {
     let options = Options { clock: Arc::new(SystemClock), keep_free: None, observer: None };
     word.send(Ok(())).unwrap(); // for the sync that makes a new store
     let outbox = Outbox::open(Arc::new(engine), options).unwrap();
-    let postback = PostbackRef { affiliate: "acme".parse().unwrap(), postback: "all".parse().unwrap() };
-    let planned = PlannedDelivery { postback, lane: None, order: OrderPolicy::default() };
     word.send(Ok(())).unwrap();
-    let accepted = outbox.accept(vec![AcceptRequest { plan: vec![planned], ..request() }]).await.unwrap().remove(0);
+    let accepted = outbox.accept(vec![planned()]).await.unwrap().remove(0);
     let Ingested::Accepted(accepted) = accepted.unwrap() else { panic!("it is new") };
     let id = accepted.deliveries[0];
     assert!(outbox.begin(id).unwrap().leased().is_some());

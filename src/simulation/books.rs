@@ -139,6 +139,11 @@ impl Books {
         self.trace.note(now, format_args!("life {} begins", self.life));
     }
 
+    /// Whether what had its turn before the configuration was read again may still be on its way out.
+    pub(super) fn just_reloaded(&self) -> bool {
+        self.replaced.as_ref().is_some_and(|(_, at)| self.now.saturating_sub(*at) <= ON_ITS_WAY)
+    }
+
     /// Begins paces and breakers anew: limits changed, or the clock was set.
     pub(super) fn forget_paces(&mut self) {
         self.paces.clear();

@@ -179,6 +179,11 @@ fn check_limits(books: &mut Books, told: &Told) {
 fn check_pace(books: &mut Books, affiliate: &AffiliateId) {
     let now = books.now;
     let Some(rate) = books.cast.limits(affiliate).rate else { return };
+    if books.just_reloaded() {
+        // What waits for the disk then had its turn at the pace of before.
+        books.paces.remove(affiliate);
+        return;
+    }
     // An intent takes its time, so that sends of those who need one bunch up.
     let even =
         books.cast.postbacks().iter().filter(|own| own.affiliate == *affiliate).all(|own| books.cast.dedupes(own));
@@ -199,8 +204,7 @@ fn check_permission(books: &mut Books, told: &Told) {
     if books.paused.get(&told.postback).is_some_and(|since| now.saturating_sub(*since) > ON_ITS_WAY) {
         books.broken(format_args!("{} is sent to {}, which is paused", told.key, told.postback));
     }
-    let settled = books.replaced.as_ref().is_none_or(|(_, at)| now.saturating_sub(*at) > ON_ITS_WAY);
-    if settled && !books.cast.has(&told.postback) {
+    if !books.just_reloaded() && !books.cast.has(&told.postback) {
         books.broken(format_args!("{} is sent to {}, which is not configured", told.key, told.postback));
     }
 }

@@ -42,6 +42,9 @@ use crate::planted::{Bug, planted};
 /// What a group of requests leads to besides its writes.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
+    /// Deliveries of the group's own events: they may be made ready as soon as they can be seen.
+    pub(crate) due_new: Vec<Due>,
+    /// Others.
     pub(crate) due: Vec<Due>,
     pub(crate) pauses_changed: bool,
     /// Claims that end when the group is durable.
@@ -225,6 +228,8 @@ impl<'a> Writer<'a> {
         for (key, value) in counted {
             self.write(key, value);
         }
+        let due = std::mem::take(&mut self.effects.due);
+        (self.effects.due_new, self.effects.due) = due.into_iter().partition(|due| due.id.event > self.known_event);
         self.weigh()?;
         if let Some(totals) = self.totals.take() {
             self.put(keys::meta("totals"), &totals)?;
@@ -270,6 +275,11 @@ impl<'a> Writer<'a> {
         if std::mem::take(&mut self.moved) {
             self.mirror.write().unwrap_or_else(PoisonError::into_inner).moves += 1;
         }
+    }
+
+    /// The last event that came in.
+    pub(crate) fn last_event(&self) -> EventId {
+        self.last_event
     }
 
     /// Bytes gathered so far, roughly.
