@@ -50,7 +50,7 @@ pub(super) fn of(text: &str, mut take: impl FnMut(&Spelling)) {
     if let Some(spelling) = plain_typography(text).or_else(|| percent_decoded(text)) {
         take(&spelling);
     }
-    for part in runs(text, 0..text.len(), is_base64).into_iter().filter(|part| part.len() >= MIN_BASE64) {
+    for part in runs(text, 0..text.len(), is_base64).filter(|part| part.len() >= MIN_BASE64) {
         for spelling in base64_decoded(text, part) {
             take(&spelling);
         }
@@ -120,7 +120,7 @@ fn base64_decoded(text: &str, part: Range<usize>) -> Vec<Spelling> {
     let separated: [fn(u8) -> bool; 2] = [|byte| !matches!(byte, b'+' | b'/'), |byte| !matches!(byte, b'-' | b'_')];
     let attempts = separated.into_iter().map(|inside| {
         let parts = runs(text, part.clone(), inside);
-        parts.into_iter().filter(|range| *range != part).filter_map(|range| decoded(text, range)).collect::<Vec<_>>()
+        parts.filter(|range| *range != part).filter_map(|range| decoded(text, range)).collect::<Vec<_>>()
     });
     attempts.into_iter().find(|found| !found.is_empty()).unwrap_or_default()
 }
@@ -151,15 +151,12 @@ fn is_no_text(engine: &GeneralPurpose, encoded: &[u8]) -> bool {
 }
 
 /// The longest parts of a range that hold only bytes that are inside of them.
-fn runs(text: &str, range: Range<usize>, inside: fn(u8) -> bool) -> Vec<Range<usize>> {
-    let offset = range.start;
-    let mut found = Vec::new();
-    let mut start = offset;
-    for part in text.as_bytes().get(range).unwrap_or_default().split(|byte| !inside(*byte)) {
-        if !part.is_empty() {
-            found.push(start..start + part.len());
-        }
-        start += part.len() + 1;
-    }
-    found
+fn runs(text: &str, range: Range<usize>, inside: fn(u8) -> bool) -> impl Iterator<Item = Range<usize>> {
+    let mut start = range.start;
+    let parts = text.as_bytes().get(range).unwrap_or_default().split(move |byte| !inside(*byte)).map(move |part| {
+        let run = start..start + part.len();
+        start = run.end + 1;
+        run
+    });
+    parts.filter(|run| !run.is_empty())
 }
