@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::client::Load;
 use super::discard::Discard;
 use super::figure::{Figure, Measured, Series, Unit};
-use super::server::{Served, Setup};
+use super::server::Served;
 use super::targets::Targets;
 use super::{BenchError, BenchOptions, disk, failed, sample, stored};
 use crate::ops::clock::monotonic;
@@ -27,7 +27,7 @@ const MOST_IN_GROUP: usize = 2_048;
 /// When the daemon, a client or the disk fails.
 pub(super) async fn run(options: &BenchOptions, say: &dyn Fn(&str)) -> Result<Vec<Figure>, BenchError> {
     let directory = &options.directory;
-    let setup = Setup::of(options.engine);
+    let setup = options.setup();
     let storing = Served::start(&directory.join("storing"), setup, None).await?;
     let twin = Served::start(&directory.join("twin"), setup, Some(Arc::new(Discard))).await?;
     storing.pause().await?;
@@ -41,7 +41,7 @@ pub(super) async fn run(options: &BenchOptions, say: &dyn Fn(&str)) -> Result<Ve
             events: options.events_for(clients),
             first: 0,
             first_affiliate: 0,
-            affiliates: sample::AFFILIATES,
+            affiliates: options.affiliates,
         };
         say(&format!("accepts over HTTP: {}", shown(load)));
         let turns = if load.count() > ONCE { 1 } else { options.turns };
@@ -147,7 +147,7 @@ async fn through_port(outbox: &Outbox, load: Load) -> Result<Measured, BenchErro
         tasks.spawn(async move {
             let numbers = load.first + client * each..load.first + (client + 1) * each;
             for first in numbers.step_by(load.batch) {
-                accept_all(&outbox, first..first + load.batch).await?;
+                accept_all(&outbox, first..first + load.batch, load.affiliates).await?;
             }
             Ok::<_, BenchError>(())
         });
@@ -161,9 +161,10 @@ async fn through_port(outbox: &Outbox, load: Load) -> Result<Measured, BenchErro
     Ok(Measured { count: load.count(), took, times: Vec::new() })
 }
 
-async fn accept_all(outbox: &Outbox, numbers: std::ops::Range<usize>) -> Result<(), BenchError> {
+async fn accept_all(outbox: &Outbox, numbers: std::ops::Range<usize>, affiliates: usize) -> Result<(), BenchError> {
+    let request = |number| sample::request_of(&sample::transaction(number), number, number % affiliates);
     loop {
-        let requests = numbers.clone().map(sample::request).collect::<Result<Vec<_>, _>>()?;
+        let requests = numbers.clone().map(request).collect::<Result<Vec<_>, _>>()?;
         match outbox.accept(requests).await {
             // Other callers hold all the room there is: let them finish.
             Err(OutboxError::Overloaded) => outbox.probe().await?,

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::client::Load;
 use super::figure::{Figure, Measured, Series, Unit};
-use super::server::{self, Served, Setup};
+use super::server::{self, Served};
 use super::{BenchError, BenchOptions, disk, failed, sample};
 use crate::ops::clock::monotonic;
 use crate::receiver::Receiver;
@@ -32,7 +32,7 @@ const MAX_WAITING: usize = 1_024;
 /// When the daemon, the receiver, a client or the disk fails.
 pub(super) async fn run(options: &BenchOptions, say: &dyn Fn(&str)) -> Result<Vec<Figure>, BenchError> {
     say("the whole way: handed in over HTTP, received, settled");
-    let served = Served::start(&options.directory.join("whole-way"), Setup::of(options.engine), None).await?;
+    let served = Served::start(&options.directory.join("whole-way"), options.setup(), None).await?;
     let bare = Bare::new(&served.receiver)?;
     let at_once = bare.fastest(options.events.min(TRIAL)).await?;
     let rate = |name: String| Series::new(name, Unit::PerSecond);
@@ -50,14 +50,13 @@ pub(super) async fn run(options: &BenchOptions, say: &dyn Fn(&str)) -> Result<Ve
             return Err(failed(format!("the bare loop reached the receiver {received} times")));
         }
         for (series, clients, batch) in &mut whole_way {
-            let affiliates = sample::AFFILIATES;
             let load = Load {
                 clients: *clients,
                 batch: *batch,
                 events: options.events,
                 first: 0,
                 first_affiliate: 0,
-                affiliates,
+                affiliates: options.affiliates,
             };
             series.push(once(&served, load).await?.per_second());
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::child::Child;
 use super::figure::{Figure, Series, Unit};
-use super::server::{self, Setup};
+use super::server;
 use super::{BenchError, BenchOptions};
 use crate::ops::clock::monotonic;
 
@@ -20,7 +20,7 @@ pub(super) async fn run(options: &BenchOptions, say: &dyn Fn(&str)) -> Result<Ve
     say("a daemon with nothing to do");
     let directory = options.directory.join("idle");
     let receiver = server::receiver().await?;
-    let child = Child::start(&Setup::of(options.engine).write(&directory, &receiver)?).await?;
+    let child = Child::start(&options.setup().write(&directory, &receiver)?).await?;
     tokio::time::sleep(SETTLING).await;
     let (before, began) = (child.cpu()?, monotonic());
     tokio::time::sleep(LOOKED_AT).await;

@@ -3,7 +3,7 @@
 
 use super::figure::{Figure, Series, Unit};
 use super::open_loop::OpenLoop;
-use super::sample::{self, AFFILIATES};
+use super::sample;
 use super::server::{Served, Setup};
 use super::{BenchError, BenchOptions, stored};
 
@@ -25,7 +25,7 @@ const BATCH: usize = 500;
 /// # Errors
 /// When the daemon, the receiver or a client fails.
 pub(super) async fn run(options: &BenchOptions, backlog: usize, say: &dyn Fn(&str)) -> Result<Vec<Figure>, BenchError> {
-    let healthy = AFFILIATES - HANGING;
+    let healthy = options.affiliates - HANGING;
     let load = OpenLoop { rate: RATE, events: EVENTS, affiliates: healthy };
     let name = |quantile: &str, rest: &str| format!("{healthy} healthy affiliates, {RATE}/s, {quantile}{rest}");
     let hanging = format!(", {HANGING} hang with {backlog} due each");
@@ -36,11 +36,11 @@ pub(super) async fn run(options: &BenchOptions, backlog: usize, say: &dyn Fn(&st
     });
     for turn in 1..=options.turns {
         say(&format!(
-            "isolation, turn {turn} of {}: {HANGING} of {AFFILIATES} hang with {backlog} due each",
-            options.turns
+            "isolation, turn {turn} of {}: {HANGING} of {} hang with {backlog} due each",
+            options.turns, options.affiliates
         ));
         let directory = options.directory.join(format!("isolation-{turn}"));
-        let setup = Setup { hanging: HANGING, ..Setup::of(options.engine) };
+        let setup = Setup { hanging: HANGING, ..options.setup() };
         let served = Served::start(&directory, setup, None).await?;
         load.run(&served).await?; // warms up
         let mut without = load.run(&served).await?;

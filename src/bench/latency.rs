@@ -4,8 +4,7 @@
 use super::end_to_end::Bare;
 use super::figure::{Figure, Series, Unit};
 use super::open_loop::OpenLoop;
-use super::sample::AFFILIATES;
-use super::server::{Served, Setup};
+use super::server::Served;
 use super::{BenchError, BenchOptions, failed};
 
 /// Events a second, and for how many seconds in each turn.
@@ -22,7 +21,7 @@ const QUANTILES: [(usize, &str); 3] = [(500, "p50"), (990, "p99"), (999, "p99.9"
 /// # Errors
 /// When the daemon, the receiver or a client fails.
 pub(super) async fn run(options: &BenchOptions, all: bool, say: &dyn Fn(&str)) -> Result<Vec<Figure>, BenchError> {
-    let served = Served::start(&options.directory.join("latency"), Setup::of(options.engine), None).await?;
+    let served = Served::start(&options.directory.join("latency"), options.setup(), None).await?;
     let bare = Bare::new(&served.receiver)?;
     let mut figures = Vec::new();
     for (rate, seconds) in RATES.into_iter().filter(|(rate, _)| all || *rate == USUAL) {
@@ -49,7 +48,7 @@ async fn at(
         let target = options.targets().first_byte(per_mille).filter(|_| rate == USUAL);
         (series, late, per_mille, target)
     });
-    let load = OpenLoop { rate, events, affiliates: AFFILIATES };
+    let load = OpenLoop { rate, events, affiliates: options.affiliates };
     for _ in 0..options.turns {
         let mut trips = bare.round_trips(ROUND_TRIPS).await?;
         let mut measured = load.run(served).await?;

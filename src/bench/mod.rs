@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use figure::{Figure, Target, Unit};
+use server::Setup;
 use targets::Targets;
 
 use crate::domain::engine_kind::EngineKind;
@@ -53,11 +54,18 @@ pub struct BenchOptions {
     pub events: usize,
     /// How often each figure and its baseline are taken.
     pub turns: usize,
+    /// Affiliates that events are spread over.
+    pub affiliates: usize,
 }
 
 impl BenchOptions {
     fn targets(&self) -> Targets {
         Targets(self.engine)
+    }
+
+    /// The configuration that is usual here.
+    fn setup(&self) -> Setup {
+        Setup { affiliates: self.affiliates, ..Setup::of(self.engine) }
     }
 
     /// Events for so many clients: one that waits for each answer takes long.

@@ -29,6 +29,8 @@ const LOOK_PAUSE: Duration = Duration::from_millis(2);
 pub(super) struct Setup {
     /// The storage engine.
     pub(super) engine: EngineKind,
+    /// The affiliates.
+    pub(super) affiliates: usize,
     /// The last so many of the affiliates have a receiver that hangs.
     pub(super) hanging: usize,
     /// Whether commands find the daemon by a socket beside its configuration.
@@ -37,7 +39,7 @@ pub(super) struct Setup {
 
 impl Setup {
     pub(super) fn of(engine: EngineKind) -> Self {
-        Self { engine, hanging: 0, socket: false }
+        Self { engine, affiliates: sample::AFFILIATES, hanging: 0, socket: false }
     }
 
     /// Writes the configuration; returns its main file.
@@ -67,8 +69,8 @@ impl Setup {
         std::fs::write(path, daemon)?;
         std::fs::write(directory.join("events.toml"), include_str!("../../config/events.toml"))?;
         write_secret(&directory.join("secret"))?;
-        for number in 0..sample::AFFILIATES {
-            let path = if number + self.hanging >= sample::AFFILIATES { "hang" } else { "fine" };
+        for number in 0..self.affiliates {
+            let path = if number + self.hanging >= self.affiliates { "hang" } else { "fine" };
             let id = sample::affiliate(number);
             let file = format!(
                 "id = \"{id}\"\nname = \"{id}\"\n[secrets]\nhmac = {{ file = \"../secret\" }}\n\
@@ -117,6 +119,7 @@ pub(super) struct Served {
     pub(super) daemon: Daemon,
     pub(super) address: SocketAddr,
     pub(super) receiver: Receiver,
+    affiliates: usize,
     next: AtomicUsize,
 }
 
@@ -136,7 +139,7 @@ impl Served {
         };
         let daemon = daemon.map_err(failed)?;
         let address = daemon.address().ok_or_else(|| failed("the daemon has no address"))?;
-        Ok(Self { daemon, address, receiver, next: AtomicUsize::new(0) })
+        Ok(Self { daemon, address, receiver, affiliates: setup.affiliates, next: AtomicUsize::new(0) })
     }
 
     /// Numbers for so many events that were not used before; the first of them.
@@ -146,7 +149,7 @@ impl Served {
 
     /// Has nothing be sent, so that taking events in is measured alone.
     pub(super) async fn pause(&self) -> Result<(), BenchError> {
-        pause(self.daemon.outbox()).await
+        pause(self.daemon.outbox(), self.affiliates).await
     }
 
     /// Waits until so many deliveries were received, since the ledger's start, and everything is settled.
@@ -173,8 +176,8 @@ impl Served {
 }
 
 /// Pauses the postbacks of all affiliates.
-pub(super) async fn pause(outbox: &crate::outbox::Outbox) -> Result<(), BenchError> {
-    for number in 0..sample::AFFILIATES {
+pub(super) async fn pause(outbox: &crate::outbox::Outbox, affiliates: usize) -> Result<(), BenchError> {
+    for number in 0..affiliates {
         let pause = Pause { at: SystemClock.now(), by: "bench".into(), reason: "only accepts are measured".into() };
         outbox.pause(sample::postback(&sample::affiliate(number))?, Some(pause)).await?;
     }

@@ -6,8 +6,7 @@ use std::time::Duration;
 use super::child::Child;
 use super::client::Load;
 use super::figure::{Figure, Series, Unit, number};
-use super::sample::AFFILIATES;
-use super::server::{self, Setup};
+use super::server;
 use super::{BenchError, BenchOptions, failed};
 
 /// Threads that took less than this part of a stage are told together.
@@ -20,21 +19,21 @@ const LEAST_PART: f64 = 0.05;
 pub(super) async fn run(options: &BenchOptions, say: &dyn Fn(&str)) -> Result<Vec<Figure>, BenchError> {
     say("processor time of an event, by stage and thread");
     let directory = options.directory.join("stages");
+    let affiliates = options.affiliates;
     let receiver = server::receiver().await?;
-    let config = Setup::of(options.engine).write(&directory, &receiver)?;
+    let config = options.setup().write(&directory, &receiver)?;
     let outbox = super::open(&directory.join("outbox"), options.engine)?;
-    server::pause(&outbox).await?;
+    server::pause(&outbox, affiliates).await?;
     outbox.close().await;
     let child = Child::start(&config).await?;
-    let load =
-        Load { clients: 64, batch: 1, events: options.events, first: 0, first_affiliate: 0, affiliates: AFFILIATES };
+    let load = Load { clients: 64, batch: 1, events: options.events, first: 0, first_affiliate: 0, affiliates };
     let before = child.cpu()?;
     load.run(child.address).await?;
     let taken = child.cpu()?;
     let batches = Load { clients: 16, batch: 100, first: load.count(), ..load };
     batches.run(child.address).await?;
     let in_batches = child.cpu()?;
-    for affiliate in 0..AFFILIATES {
+    for affiliate in 0..affiliates {
         child.resume(affiliate).await?;
     }
     let count = load.count() + batches.count();

@@ -32,6 +32,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=99))]
     pub turns: u8,
 
+    /// Affiliates that events are spread over, each with a postback; not in cycles, a backlog and what comes and goes
+    #[arg(long, value_name = "N", default_value_t = 50, conflicts_with_all = ["backlog", "looking", "churn"], value_parser = clap::value_parser!(u16).range(10..=20_000))]
+    pub affiliates: u16,
+
     /// Only these figures
     #[arg(long, value_name = "NAME", value_enum, value_delimiter = ',')]
     pub only: Vec<Subject>,
@@ -90,6 +94,7 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Ended {
         engine: args.engine,
         events: args.events as usize,
         turns: usize::from(args.turns),
+        affiliates: usize::from(args.affiliates),
     };
     let say = |what: &str| output.say(what);
     if let Some(events) = args.churn {
