@@ -121,6 +121,13 @@ pub(crate) struct Group {
     last: EventId,
 }
 
+impl Group {
+    /// Takes out what may be told once the group is on its way to the disk: what has come in, to be made ready meanwhile.
+    pub(crate) fn take_new(&mut self) -> Vec<Due> {
+        std::mem::take(&mut self.effects.due_new)
+    }
+}
+
 /// What both threads share.
 #[derive(Clone)]
 pub(crate) struct Shared {
@@ -192,7 +199,13 @@ pub(crate) fn build(shared: &Shared, mut requests: mpsc::Receiver<Request>, grou
     while let Some(first) = builder.unfinished.take().or_else(|| requests.blocking_recv()) {
         let gathered = builder.gather(first, &mut requests);
         let stopping = gathered.stopping;
-        let passed_on = builder.apply(gathered).is_none_or(|group| groups.send(group).is_ok());
+        let mut passed_on = true;
+        if let Some(mut group) = builder.apply(gathered) {
+            let new = group.take_new();
+            passed_on = groups.send(group).is_ok();
+            // Behind that: the disk need not wait until the dispatcher is awake.
+            shared.arrivals.push(new, false);
+        }
         if stopping || !passed_on {
             return;
         }
@@ -253,10 +266,7 @@ impl<'s> Builder<'s> {
             }),
         };
         match applied {
-            Ok(mut effects) => {
-                self.shared.arrivals.push(std::mem::take(&mut effects.due_new), false);
-                Some(Group { begun, replies, effects, last: self.writer.last_event() })
-            }
+            Ok(effects) => Some(Group { begun, replies, effects, last: self.writer.last_event() }),
             Err(error) => {
                 self.shared.failure.set(&error);
                 answer(replies, Err(&error));

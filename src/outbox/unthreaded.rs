@@ -53,10 +53,12 @@ async fn build(
         let gathered = builder.gather(first, &mut requests);
         let stopping = gathered.stopping;
         tokio::time::sleep(pace.applying()).await;
-        if let Some(group) = builder.apply(gathered)
-            && groups.send(group).await.is_err()
-        {
-            return;
+        if let Some(mut group) = builder.apply(gathered) {
+            let new = group.take_new();
+            if groups.send(group).await.is_err() {
+                return;
+            }
+            shared.arrivals.push(new, false);
         }
         if stopping {
             return;

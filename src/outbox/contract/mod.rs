@@ -207,6 +207,12 @@ impl Story {
         assert_eq!(self.damages(), []);
     }
 
+    /// What has arrived: of an answered request all of it once the commit thread has gone on to the next.
+    async fn arrived(&self) -> Vec<Due> {
+        self.outbox().probe().await.unwrap();
+        self.outbox().arrivals().take().due
+    }
+
     async fn scheduled(&self, class: SendClass) -> Vec<DeliveryId> {
         let mut found = Vec::new();
         for (number, _) in self.outbox().reader().postbacks() {

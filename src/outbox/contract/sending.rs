@@ -50,8 +50,8 @@ async fn what_has_arrived_can_be_leased(story: Story) {
         let id = story
             .accept(event(&format!("t{number}"), "ftd", Status::Approved), to(&["a"], OrderPolicy::default()))
             .await;
-        story.outbox().arrivals().take();
         story.order(id, Order::Cancel).await.unwrap();
+        story.arrived().await;
         let replaying = story.order(id, Order::Replay { force: false });
         let leasing = async {
             loop {
@@ -70,10 +70,10 @@ async fn what_has_arrived_can_be_leased(story: Story) {
 /// A retry due at a time finer than what is stored is the one that arrives, is read from disk, and is leased.
 async fn a_retry_is_leased_by_the_due_time_it_arrived_with(story: Story) {
     let id = story.accept(event("t1", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
-    story.outbox().arrivals().take();
+    story.arrived().await;
     let due = now() + Duration::from_nanos(1_234_567_891);
     story.send(id, Conclusion::Again { due, spends: true }).await;
-    let arrived = story.outbox().arrivals().take().due;
+    let arrived = story.arrived().await;
     let (number, _) = story.outbox().reader().postbacks()[0];
     let stored = story.outbox().window(number, SendClass::Retry, None, 10).await.unwrap().due;
     assert_eq!(arrived, stored);
@@ -116,10 +116,10 @@ async fn arrivals_name_what_was_scheduled(story: Story) {
     let plan = || to(&["a"], OrderPolicy::default());
     let first = story.accept(event("t1", "ftd", Status::Pending), plan()).await;
     let second = story.accept(event("t1", "ftd", Status::Approved), plan()).await;
-    let taken = |story: &Story| story.outbox().arrivals().take().due.into_iter().map(|due| due.id).collect::<Vec<_>>();
-    assert_eq!(taken(&story), [first]);
+    let ids = |due: Vec<Due>| due.into_iter().map(|due| due.id).collect::<Vec<_>>();
+    assert_eq!(ids(story.arrived().await), [first]);
     story.send(first, DELIVERED).await;
-    assert_eq!(taken(&story), [second]);
+    assert_eq!(ids(story.arrived().await), [second]);
 }
 
 async fn pauses_survive_and_end(mut story: Story) {
