@@ -110,7 +110,7 @@ impl OpenLoop {
     }
 
     fn pace(self, first: usize, starts: Instant, due: &mpsc::UnboundedSender<usize>) {
-        // The kernel lets a sleeper oversleep by 50 µs, which would count as ours. Where it refuses, it does.
+        // The kernel lets a sleeper oversleep by 50 µs, which would count as ours.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         for number in 0..self.events {
             let at = starts + self.offset(number);

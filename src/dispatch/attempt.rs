@@ -18,6 +18,7 @@ use crate::domain::timestamp::to_micros;
 use crate::ops::clock::{SharedClock, monotonic};
 use crate::ops::random;
 use crate::outbox::{Begun, Due, Outbox, OutboxError, Pause, Settlement};
+use crate::planted::{Bug, planted};
 use crate::transport::SharedWire;
 
 /// What an attempt needs.
@@ -71,6 +72,9 @@ pub struct AttemptNote {
 /// How long to wait for whoever changes a delivery that is due at the same moment: about a commit.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
+/// How old a request may be when it is sent: receivers compare its time with their own.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// What came of a delivery's turn.
 #[derive(Debug)]
 pub(crate) enum Attempted {
@@ -114,8 +118,19 @@ impl Attempter {
         #[cfg(not(feature = "planted"))]
         let wire = &self.wire;
         let Made { record, judgement } = match errand::prepare(errand, &postback, &*self.clock) {
-            Ok(prepared) => {
-                self.outbox.durable(due.id.event).await?;
+            Ok(mut prepared) => {
+                if !planted(Bug::SentBeforeDurable)
+                    && let Err(error) = self.outbox.durable(lease.rests_on()).await
+                {
+                    tracing::debug!(delivery = %due.id, %error, "nothing is sent: its event is not durable");
+                    return Ok(Attempted::Nothing);
+                }
+                // A disk that stalled has made the signature old.
+                if monotonic().duration_since(begun) > FRESH
+                    && let Ok(fresh) = errand::prepare(errand, &postback, &*self.clock)
+                {
+                    prepared = fresh;
+                }
                 errand::send(prepared, &postback, &**wire, &*self.clock).await
             }
             Err(made) => *made,

@@ -18,7 +18,7 @@ use super::scheduler::{Route, Scheduler, Step};
 use crate::domain::affiliate::{Affiliate, Limits};
 use crate::domain::id::AffiliateId;
 use crate::domain::plan::Affiliates;
-use crate::domain::postback::Postback;
+use crate::domain::postback::{OriginalUnsettled, Postback};
 use crate::ops::clock::SharedClock;
 use crate::outbox::{Due, Outbox, OutboxError, PostbackNo, Room, SendClass, Window};
 use crate::transport::SharedWire;
@@ -114,12 +114,21 @@ struct Dispatcher {
     routing: Arc<Routing>,
     scheduler: Scheduler,
     postbacks: HashMap<PostbackNo, Option<Arc<Postback>>>,
-    /// Those whose affiliate has a rate. What waits for the disk behind its turn would go out at another pace.
-    paced: HashSet<PostbackNo>,
+    /// Those that have no turn before they are durable.
+    patient: HashSet<PostbackNo>,
     attempter: Arc<Attempter>,
     disk_is_full: bool,
     tasks: TaskTracker,
     reports: mpsc::UnboundedSender<Report>,
+}
+
+/// Whether what an affiliate is told has its turn only once it is durable, where others are made ready before. What waits behind
+/// its turn would go out at another pace than its rate; and what has its turn can no longer be taken back by what comes next.
+fn is_patient(affiliate: &Affiliate) -> bool {
+    let taken_back = |postback: &Arc<Postback>| {
+        postback.order.latest_only || postback.order.original_unsettled == OriginalUnsettled::CancelBoth
+    };
+    affiliate.limits.rate.is_some() || affiliate.postbacks.iter().any(taken_back)
 }
 
 /// Starts the dispatcher; its task ends when it is told to stop and nothing is in flight any more.
@@ -138,7 +147,7 @@ pub fn start(parts: Parts) -> (Dispatch, tokio::task::JoinHandle<()>) {
         scheduler: Scheduler::new(routing.slots, parts.window),
         routing,
         postbacks: HashMap::new(),
-        paced: HashSet::new(),
+        patient: HashSet::new(),
         attempter,
         disk_is_full: false,
         tasks: TaskTracker::new(),
@@ -208,10 +217,10 @@ impl Dispatcher {
         let pauses = reader.pauses();
         let mut routes = Vec::new();
         self.postbacks.clear();
-        self.paced.clear();
+        self.patient.clear();
         for (number, name) in reader.postbacks() {
-            if self.routing.limits(&name.affiliate).rate.is_some() {
-                self.paced.insert(number);
+            if self.routing.affiliates.get(&name.affiliate).is_some_and(|affiliate| is_patient(affiliate)) {
+                self.patient.insert(number);
             }
             self.postbacks.insert(number, self.routing.postback(&name).cloned());
             routes.push(Route { postback: number, affiliate: name.affiliate, paused: pauses.contains_key(&number) });
@@ -234,7 +243,7 @@ impl Dispatcher {
         let now = self.now();
         let mut too_early = Vec::new();
         for due in taken.due {
-            if self.paced.contains(&due.postback) && !self.parts.outbox.is_durable(due.id.event) {
+            if self.patient.contains(&due.postback) && !self.parts.outbox.is_durable(due.id.event) {
                 too_early.push(due);
             } else {
                 self.scheduler.arrived(due, now);

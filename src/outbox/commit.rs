@@ -122,9 +122,10 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Takes out what may be told once the group is on its way to the disk: what has come in, to be made ready meanwhile.
-    pub(crate) fn take_new(&mut self) -> Vec<Due> {
-        std::mem::take(&mut self.effects.due_new)
+    /// Takes out what may be told once the group is on its way to the disk: what has come in, to be made ready meanwhile, and
+    /// whether a pause begins, which must hold up what came in behind it.
+    pub(crate) fn take_new(&mut self) -> (Vec<Due>, bool) {
+        (std::mem::take(&mut self.effects.due_new), self.effects.pause_begins)
     }
 }
 
@@ -201,10 +202,10 @@ pub(crate) fn build(shared: &Shared, mut requests: mpsc::Receiver<Request>, grou
         let stopping = gathered.stopping;
         let mut passed_on = true;
         if let Some(mut group) = builder.apply(gathered) {
-            let new = group.take_new();
+            let (new, pause_begins) = group.take_new();
             passed_on = groups.send(group).is_ok();
             // Behind that: the disk need not wait until the dispatcher is awake.
-            shared.arrivals.push(new, false);
+            shared.arrivals.push(new, pause_begins);
         }
         if stopping || !passed_on {
             return;
@@ -311,11 +312,13 @@ pub(crate) fn make_durable(shared: &Shared, mut pending: Vec<Group>) {
     if let Err(error) = &result {
         shared.failure.set(error);
     }
+    if let (Ok(()), Some(group)) = (&result, pending.last()) {
+        shared.durable.reaches(group.last);
+    }
     for group in pending {
         // Claims end before anybody learns of what was scheduled, so that it can be leased at once.
         drop(group.effects.claims);
         if result.is_ok() {
-            shared.durable.reaches(group.last);
             shared.arrivals.push(group.effects.due, group.effects.pauses_changed);
             if let Some(observer) = &shared.observer {
                 observer.committed(monotonic().duration_since(group.begun), group.replies.len());

@@ -21,8 +21,9 @@ impl Durable {
 
     /// Notes that an event is durable, and all before it.
     pub(super) fn reaches(&self, last: EventId) {
-        self.last.fetch_max(last.as_u64(), Ordering::Release);
-        self.signal.notify_waiters();
+        if self.last.fetch_max(last.as_u64(), Ordering::Release) < last.as_u64() {
+            self.signal.notify_waiters();
+        }
     }
 
     pub(super) fn holds(&self, event: EventId) -> bool {

@@ -8,7 +8,7 @@ use super::read::{Reader, Standing};
 use super::writer::GroupKey;
 use crate::domain::delivery::{Delivery, State};
 use crate::domain::event::Event;
-use crate::domain::id::DeliveryId;
+use crate::domain::id::{DeliveryId, EventId};
 
 /// The right to attempt one delivery; nobody else can send or change it meanwhile.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Lease {
     /// How often order groups had moved before the record was read.
     moves: u64,
     intent: bool,
-    original: Option<Event>,
+    original: Option<(EventId, Event)>,
 }
 
 /// What came of asking for a lease.
@@ -75,7 +75,12 @@ impl Lease {
 
     /// The event that it reverses.
     pub fn original(&self) -> Option<&Event> {
-        self.original.as_ref()
+        self.original.as_ref().map(|(_, event)| event)
+    }
+
+    /// The last event of which a request tells: nothing may be sent before that is durable.
+    pub fn rests_on(&self) -> EventId {
+        self.original.as_ref().map_or(self.id.event, |(original, _)| self.id.event.max(*original))
     }
 
     /// The delivery as it stood when the lease was taken.

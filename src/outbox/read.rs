@@ -206,7 +206,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the store cannot be read or a record is damaged.
-    pub fn original_of(&self, id: EventId, event: &Event) -> Result<Option<Event>, OutboxError> {
+    pub fn original_of(&self, id: EventId, event: &Event) -> Result<Option<(EventId, Event)>, OutboxError> {
         let Some(reversed) = &event.reverses else { return Ok(None) };
         let mut originals = self.view().related_of(reversed, &event.affiliate_id)?.events;
         originals.retain(|(other, record)| {
@@ -215,7 +215,7 @@ impl Reader {
         });
         let earlier = originals.partition_point(|(other, _)| *other < id);
         let place = earlier.saturating_sub(1);
-        Ok((place < originals.len()).then(|| originals.swap_remove(place).1.event))
+        Ok((place < originals.len()).then(|| originals.swap_remove(place)).map(|(other, record)| (other, record.event)))
     }
 
     /// Walks over deliveries; `after` goes on behind one. Reads lazily: the caller stops when it has enough.

@@ -112,6 +112,38 @@ async fn what_has_come_in_is_leased_at_once_and_sent_once_it_is_durable() {
 }
 
 #[tokio::test]
+async fn a_pause_is_told_before_what_came_in_behind_it() {
+    let (word, words) = mpsc::channel();
+    let engine = SlowDisk { memory: MemoryEngine::default(), words: Mutex::new(words) };
+    let options = Options { clock: Arc::new(SystemClock), keep_free: None, observer: None };
+    word.send(Ok(())).unwrap(); // for the sync that makes a new store
+    let outbox = Outbox::open(Arc::new(engine), options).unwrap();
+    let request = planned();
+    let pause = Pause { at: fixtures::now(), by: "ops".into(), reason: "wrong template".into() };
+    let mut pausing = Box::pin(outbox.pause(request.plan[0].postback.clone(), Some(pause)));
+    assert!(futures_util::poll!(pausing.as_mut()).is_pending(), "the disk has not said a word");
+    let mut accepting = Box::pin(outbox.accept(vec![request]));
+    assert!(futures_util::poll!(accepting.as_mut()).is_pending());
+    let mut paused = false;
+    let arrived = async {
+        loop {
+            outbox.arrivals().wait().await;
+            let taken = outbox.arrivals().take();
+            paused |= taken.pauses_changed;
+            if !taken.due.is_empty() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), arrived).await.unwrap();
+    assert!(paused);
+    drop(word);
+    pausing.await.unwrap();
+    accepting.await.unwrap();
+    outbox.close().await;
+}
+
+#[tokio::test]
 async fn nothing_is_sent_once_the_disk_has_failed() {
     let (word, words) = mpsc::channel();
     let engine = SlowDisk { memory: MemoryEngine::default(), words: Mutex::new(words) };

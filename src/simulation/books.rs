@@ -9,7 +9,7 @@ use super::trace::Trace;
 use crate::domain::id::{AffiliateId, BulkId, DeliveryId, EventId, PostbackRef};
 use crate::domain::outcome::{Health, Outcome};
 
-/// Longest from a decision of the dispatcher to the wire: the commit of an intent on a slow disk.
+/// Longest from a decision of the dispatcher to the wire: the sync of its event or the commit of an intent, on a slow disk.
 pub(super) const ON_ITS_WAY: Duration = Duration::from_secs(2);
 
 /// One request that left the daemon.
@@ -87,6 +87,8 @@ pub(super) struct Books {
     pub(super) breakers: BTreeMap<AffiliateId, BreakerWatch>,
     /// When each affiliate was sent something, since its pace last began anew.
     pub(super) paces: BTreeMap<AffiliateId, Vec<Duration>>,
+    /// When an affiliate was last without a rate, of those that have one by now or had one since.
+    unpaced: BTreeMap<AffiliateId, Duration>,
     pub(super) orders: Vec<Ordered>,
     pub(super) bulks: BTreeSet<BulkId>,
 }
@@ -110,6 +112,7 @@ impl Books {
             resumed: BTreeMap::new(),
             breakers: BTreeMap::new(),
             paces: BTreeMap::new(),
+            unpaced: BTreeMap::new(),
             orders: Vec::new(),
             bulks: BTreeSet::new(),
         }
@@ -132,11 +135,30 @@ impl Books {
         self.flying.clear();
         self.breakers.clear();
         self.paces.clear();
+        self.unpaced.clear();
         self.replaced = None;
         let now = self.now;
         self.steady.values_mut().for_each(|since| *since = now);
         // Whether an order that was not answered has come through is not known; a pause that was answered has.
         self.trace.note(now, format_args!("life {} begins", self.life));
+    }
+
+    /// Changes the configuration that is read again.
+    pub(super) fn configure<T>(&mut self, change: impl FnOnce(&mut Cast) -> T) -> T {
+        for PostbackRef { affiliate, .. } in self.cast.postbacks() {
+            if self.cast.limits(&affiliate).rate.is_none() {
+                self.unpaced.insert(affiliate, self.now);
+            }
+        }
+        self.replaced = Some((self.cast.clone(), self.now));
+        let changed = change(&mut self.cast);
+        self.forget_paces();
+        changed
+    }
+
+    /// Whether what had its turn while an affiliate had no rate may still be on its way out.
+    pub(super) fn just_paced(&self, affiliate: &AffiliateId) -> bool {
+        self.unpaced.get(affiliate).is_some_and(|at| self.now.saturating_sub(*at) <= ON_ITS_WAY)
     }
 
     /// Whether what had its turn before the configuration was read again may still be on its way out.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cast::STEADY;
+use super::cast::{Cast, STEADY};
 use super::daemon::{self, Daemon};
 use super::promises;
 use super::story::{Ending, Story};
@@ -18,9 +18,7 @@ const ROUND: Duration = Duration::from_secs(10);
 pub(super) async fn calm_down(story: &mut Story, daemon: &Daemon) -> Ending {
     let world = &story.world;
     world.with_books(|books| {
-        books.replaced = Some((books.cast.clone(), books.now));
-        books.cast.restore();
-        books.forget_paces();
+        books.configure(Cast::restore);
         books.note(format_args!("the world calms down"));
     });
     world.receivers().cheer_up();

@@ -179,8 +179,8 @@ fn check_limits(books: &mut Books, told: &Told) {
 fn check_pace(books: &mut Books, affiliate: &AffiliateId) {
     let now = books.now;
     let Some(rate) = books.cast.limits(affiliate).rate else { return };
-    if books.just_reloaded() {
-        // What waits for the disk then had its turn at the pace of before.
+    if books.just_paced(affiliate) {
+        // What waits for the disk then had its turn while there was no pace.
         books.paces.remove(affiliate);
         return;
     }

@@ -229,9 +229,7 @@ impl Story {
 
     fn reload(&mut self, daemon: &Daemon) {
         self.world.with_books(|books| {
-            books.replaced = Some((books.cast.clone(), books.now));
-            let what = books.cast.change(&mut self.dice);
-            books.forget_paces();
+            let what = books.configure(|cast| cast.change(&mut self.dice));
             books.note(format_args!("reload: {what}"));
         });
         daemon.reload();

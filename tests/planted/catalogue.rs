@@ -27,7 +27,7 @@ type Row = (&'static str, Program, &'static [&'static str]);
 /// Every bug of `src/planted.rs`.
 pub(crate) const CATALOGUE: &[Row] = &[
     ("acknowledge-before-sync", Program::Lib, &["outbox::room_tests"]),
-    ("sent-before-durable", Program::Lib, &["outbox::room_tests"]),
+    ("sent-before-durable", Program::Lib, &["simulation::every_promise"]),
     ("flush-alone", Program::Survival, &["power", "--cuts", "10", "--events", "1500"]),
     ("failed-sync-forgiven", Program::Survival, &["faults", "--eio", "4", "--enospc", "0"]),
     ("two-batches", Program::Lib, &["simulation::every_promise"]),

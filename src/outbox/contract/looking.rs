@@ -56,7 +56,7 @@ async fn transactions_and_clicks_lead_to_their_events(story: Story) {
     assert_eq!(click(LookFrom::Newest(None)), [reversed.event, original.event]);
     assert_eq!(click(LookFrom::Newest(Some(original.event))), [original.event]);
     let record = reader.event(reversed.event).unwrap().unwrap();
-    assert_eq!(reader.original_of(reversed.event, &record.event).unwrap().unwrap().transaction_id.as_str(), "t1");
+    assert_eq!(reader.original_of(reversed.event, &record.event).unwrap().unwrap().1.transaction_id.as_str(), "t1");
 }
 
 async fn the_original_of_a_reversal_is_the_last_told_before_it(story: Story) {
@@ -69,7 +69,7 @@ async fn the_original_of_a_reversal_is_the_last_told_before_it(story: Story) {
     let reader = story.outbox().reader();
     let original = |id: DeliveryId| {
         let record = reader.event(id.event).unwrap().unwrap();
-        reader.original_of(id.event, &record.event).unwrap().map(|event| event.payout.unwrap().to_string())
+        reader.original_of(id.event, &record.event).unwrap().map(|(_, event)| event.payout.unwrap().to_string())
     };
     assert_eq!(original(early), None);
     story.accept(priced(Status::Pending, "100"), plan()).await;

@@ -42,11 +42,12 @@ use crate::planted::{Bug, planted};
 /// What a group of requests leads to besides its writes.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
-    /// Deliveries of the group's own events: they may be made ready as soon as they can be seen.
+    /// Deliveries of the group's own events: they may be made ready as soon as they can be seen. Taken out of `due` at the end.
     pub(crate) due_new: Vec<Due>,
-    /// Others.
     pub(crate) due: Vec<Due>,
     pub(crate) pauses_changed: bool,
+    /// Whether one of these pauses begins.
+    pub(crate) pause_begins: bool,
     /// Claims that end when the group is durable.
     pub(crate) claims: Vec<Claim>,
 }
@@ -228,8 +229,7 @@ impl<'a> Writer<'a> {
         for (key, value) in counted {
             self.write(key, value);
         }
-        let due = std::mem::take(&mut self.effects.due);
-        (self.effects.due_new, self.effects.due) = due.into_iter().partition(|due| due.id.event > self.known_event);
+        self.set_new_apart();
         self.weigh()?;
         if let Some(totals) = self.totals.take() {
             self.put(keys::meta("totals"), &totals)?;
@@ -237,6 +237,7 @@ impl<'a> Writer<'a> {
         }
         for (number, pause) in std::mem::take(&mut self.pauses) {
             self.effects.pauses_changed = true;
+            self.effects.pause_begins |= pause.is_some();
             let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
             match pause {
                 Some(pause) => mirror.pauses.insert(number, pause),
@@ -261,6 +262,16 @@ impl<'a> Writer<'a> {
         self.undo.clear();
         let writes = std::mem::take(&mut self.overlay).into_iter().collect();
         Ok((Batch { writes }, std::mem::take(&mut self.effects)))
+    }
+
+    /// Sets the deliveries of new events apart, but for those that the group itself has claimed: these cannot be leased before it
+    /// is durable. To be done before `weigh` counts the events as known.
+    fn set_new_apart(&mut self) {
+        let (due, known) = (std::mem::take(&mut self.effects.due), self.known_event);
+        let claimed: Vec<DeliveryId> =
+            self.effects.claims.iter().map(Claim::id).filter(|id| id.event > known).collect();
+        let is_new = |due: &Due| due.id.event > known && !claimed.contains(&due.id);
+        (self.effects.due_new, self.effects.due) = due.into_iter().partition(is_new);
     }
 
     /// Has the events of the group be known to those who send them.
