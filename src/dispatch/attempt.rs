@@ -69,7 +69,7 @@ pub struct AttemptNote {
     pub at: Timestamp,
 }
 
-/// How long to wait for whoever changes a delivery that is due at the same moment: about a commit.
+/// How long to wait for whoever changes a delivery, or its original, at the moment when it is due: about a commit.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// How old a request may be when it is sent: receivers compare its time with their own.
@@ -82,7 +82,7 @@ pub(crate) enum Attempted {
     Made(Ended),
     /// There was nothing to attempt (any more).
     Nothing,
-    /// It is being changed at this moment: it has to have another turn.
+    /// It, or its original, is being changed at this moment: it has to have another turn.
     Busy,
 }
 
@@ -98,6 +98,12 @@ impl Attempter {
                 return Ok(Attempted::Busy);
             }
         };
+        if lease.rests_on() > due.id.event && !self.outbox.is_durable(lease.rests_on()) {
+            // Its original has just come in. Waiting for that here would send it at another pace than its affiliate's.
+            drop(lease);
+            tokio::time::sleep(BUSY_PAUSE).await;
+            return Ok(Attempted::Busy);
+        }
         let Some(postback) = postback else {
             drop(lease);
             self.outbox.hold_unconfigured(due.id).await?;
@@ -120,7 +126,7 @@ impl Attempter {
         let Made { record, judgement } = match errand::prepare(errand, &postback, &*self.clock) {
             Ok(mut prepared) => {
                 if !planted(Bug::SentBeforeDurable)
-                    && let Err(error) = self.outbox.durable(lease.rests_on()).await
+                    && let Err(error) = self.outbox.durable(due.id.event).await
                 {
                     tracing::debug!(delivery = %due.id, %error, "nothing is sent: its event is not durable");
                     return Ok(Attempted::Nothing);
