@@ -98,12 +98,6 @@ impl Attempter {
                 return Ok(Attempted::Busy);
             }
         };
-        if lease.rests_on() > due.id.event && !self.outbox.is_durable(lease.rests_on()) {
-            // Its original has just come in. Waiting for that here would send it at another pace than its affiliate's.
-            drop(lease);
-            tokio::time::sleep(BUSY_PAUSE).await;
-            return Ok(Attempted::Busy);
-        }
         let Some(postback) = postback else {
             drop(lease);
             self.outbox.hold_unconfigured(due.id).await?;
@@ -123,6 +117,7 @@ impl Attempter {
         let wire = &super::early::wire(&self.wire);
         #[cfg(not(feature = "planted"))]
         let wire = &self.wire;
+        let prepared_at = monotonic();
         let Made { record, judgement } = match errand::prepare(errand, &postback, &*self.clock) {
             Ok(mut prepared) => {
                 if !planted(Bug::SentBeforeDurable)
@@ -132,7 +127,7 @@ impl Attempter {
                     return Ok(Attempted::Nothing);
                 }
                 // A disk that stalled has made the signature old.
-                if monotonic().duration_since(begun) > FRESH
+                if monotonic().duration_since(prepared_at) > FRESH
                     && let Ok(fresh) = errand::prepare(errand, &postback, &*self.clock)
                 {
                     prepared = fresh;

@@ -222,7 +222,14 @@ impl Outbox {
             return Err(error);
         }
         let Some(claim) = self.claims.claim(id) else { return Ok(Begun::Busy) };
-        Ok(Lease::take(&self.reader, id, claim)?.map_or(Begun::NotScheduled, |lease| Begun::Leased(Box::new(lease))))
+        Ok(match Lease::take(&self.reader, id, claim)? {
+            None => Begun::NotScheduled,
+            // Its original has just come in, and a crash could take that back. The event itself is waited for later.
+            Some(lease) if lease.original_id().is_some_and(|other| other > id.event && !self.is_durable(other)) => {
+                Begun::Busy
+            }
+            Some(lease) => Begun::Leased(Box::new(lease)),
+        })
     }
 
     /// Takes the right to attempt a delivery whose turn it is. One that has been scheduled anew since, for

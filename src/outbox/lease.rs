@@ -31,7 +31,7 @@ pub struct Lease {
 pub enum Begun {
     /// It is granted.
     Leased(Box<Lease>),
-    /// The delivery is being sent or changed at this moment; ask again.
+    /// The delivery is being sent or changed at this moment, or its original is on its way to the disk; ask again.
     Busy,
     /// The delivery is not scheduled (any more).
     NotScheduled,
@@ -78,9 +78,8 @@ impl Lease {
         self.original.as_ref().map(|(_, event)| event)
     }
 
-    /// The last event of which a request tells: nothing may be sent before that is durable.
-    pub fn rests_on(&self) -> EventId {
-        self.original.as_ref().map_or(self.id.event, |(original, _)| self.id.event.max(*original))
+    pub(super) fn original_id(&self) -> Option<EventId> {
+        self.original.as_ref().map(|(id, _)| *id)
     }
 
     /// The delivery as it stood when the lease was taken.

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::domain::event::Status;
+use crate::domain::event::{Event, Status};
 use crate::domain::id::PostbackRef;
-use crate::domain::postback::OrderPolicy;
+use crate::domain::postback::{OrderPolicy, OriginalUnknown};
 use crate::fixtures;
 use crate::ops::clock::SystemClock;
 
@@ -47,6 +47,15 @@ impl Engine for SlowDisk {
     }
 }
 
+/// An outbox on such a disk, and where its words are said.
+fn on_slow_disk() -> (Outbox, mpsc::Sender<std::io::Result<()>>) {
+    let (word, words) = mpsc::channel();
+    let engine = SlowDisk { memory: MemoryEngine::default(), words: Mutex::new(words) };
+    let options = Options { clock: Arc::new(SystemClock), keep_free: None, observer: None };
+    word.send(Ok(())).unwrap(); // for the sync that makes a new store
+    (Outbox::open(Arc::new(engine), options).unwrap(), word)
+}
+
 fn request() -> AcceptRequest {
     let event = fixtures::event("t-1", "ftd", Status::Approved);
     AcceptRequest { event, occurred_at_given: true, click_dedupe: None, plan: Vec::new(), source: "test".into() }
@@ -54,11 +63,7 @@ fn request() -> AcceptRequest {
 
 #[tokio::test]
 async fn a_caller_that_goes_away_gives_nothing_back_before_its_events_are_durable() {
-    let (word, words) = mpsc::channel();
-    word.send(Ok(())).unwrap(); // for the sync that makes a new store
-    let engine = SlowDisk { memory: MemoryEngine::default(), words: Mutex::new(words) };
-    let options = Options { clock: Arc::new(SystemClock), keep_free: None, observer: None };
-    let outbox = Outbox::open(Arc::new(engine), options).unwrap();
+    let (outbox, word) = on_slow_disk();
     let budget = Arc::new(Semaphore::new(5));
 
     let held = vec![Arc::clone(&budget).try_acquire_many_owned(5).unwrap()];
@@ -85,11 +90,7 @@ fn planned() -> AcceptRequest {
 #[tokio::test]
 async fn what_has_come_in_is_leased_at_once_and_sent_once_it_is_durable() {
     for fails in [false, true] {
-        let (word, words) = mpsc::channel();
-        let engine = SlowDisk { memory: MemoryEngine::default(), words: Mutex::new(words) };
-        let options = Options { clock: Arc::new(SystemClock), keep_free: None, observer: None };
-        word.send(Ok(())).unwrap(); // for the sync that makes a new store
-        let outbox = Outbox::open(Arc::new(engine), options).unwrap();
+        let (outbox, word) = on_slow_disk();
         let accepting = tokio::spawn({
             let outbox = outbox.clone();
             async move { outbox.accept(vec![planned()]).await }
@@ -112,12 +113,42 @@ async fn what_has_come_in_is_leased_at_once_and_sent_once_it_is_durable() {
 }
 
 #[tokio::test]
+async fn a_reversal_waits_for_an_original_that_is_on_its_way_to_the_disk() {
+    let (outbox, word) = on_slow_disk();
+    let PlannedDelivery { postback, lane, .. } = planned().plan.remove(0);
+    let order = OrderPolicy { original_unknown: OriginalUnknown::Send, ..OrderPolicy::default() };
+    let plan = vec![PlannedDelivery { postback, lane, order }];
+    let reverses = Some("t-1".parse().unwrap());
+    let reversal = Event { reverses, ..fixtures::event("r-1", "refund", Status::Approved) };
+    word.send(Ok(())).unwrap();
+    let accepted = outbox.accept(vec![AcceptRequest { event: reversal, plan, ..request() }]).await.unwrap().remove(0);
+    let Ingested::Accepted(accepted) = accepted.unwrap() else { panic!("it is new") };
+    let id = accepted.deliveries[0];
+    assert!(outbox.begin(id).unwrap().leased().is_some(), "nobody knows of an original");
+
+    let mut accepting = Box::pin(outbox.accept(vec![request()]));
+    assert!(futures_util::poll!(accepting.as_mut()).is_pending(), "the disk has not said a word");
+    let visible = async {
+        while outbox.reader().totals().accepted < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), visible).await.unwrap();
+    let busy = async {
+        while !matches!(outbox.begin(id).unwrap(), Begun::Busy) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), busy).await.unwrap();
+    drop(word);
+    accepting.await.unwrap();
+    assert!(outbox.begin(id).unwrap().leased().is_some());
+    outbox.close().await;
+}
+
+#[tokio::test]
 async fn a_pause_is_told_before_what_came_in_behind_it() {
-    let (word, words) = mpsc::channel();
-    let engine = SlowDisk { memory: MemoryEngine::default(), words: Mutex::new(words) };
-    let options = Options { clock: Arc::new(SystemClock), keep_free: None, observer: None };
-    word.send(Ok(())).unwrap(); // for the sync that makes a new store
-    let outbox = Outbox::open(Arc::new(engine), options).unwrap();
+    let (outbox, word) = on_slow_disk();
     let request = planned();
     let pause = Pause { at: fixtures::now(), by: "ops".into(), reason: "wrong template".into() };
     let mut pausing = Box::pin(outbox.pause(request.plan[0].postback.clone(), Some(pause)));
@@ -145,11 +176,7 @@ async fn a_pause_is_told_before_what_came_in_behind_it() {
 
 #[tokio::test]
 async fn nothing_is_sent_once_the_disk_has_failed() {
-    let (word, words) = mpsc::channel();
-    let engine = SlowDisk { memory: MemoryEngine::default(), words: Mutex::new(words) };
-    let options = Options { clock: Arc::new(SystemClock), keep_free: None, observer: None };
-    word.send(Ok(())).unwrap(); // for the sync that makes a new store
-    let outbox = Outbox::open(Arc::new(engine), options).unwrap();
+    let (outbox, word) = on_slow_disk();
     word.send(Ok(())).unwrap();
     let accepted = outbox.accept(vec![planned()]).await.unwrap().remove(0);
     let Ingested::Accepted(accepted) = accepted.unwrap() else { panic!("it is new") };

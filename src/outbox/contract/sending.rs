@@ -82,17 +82,6 @@ async fn a_retry_is_leased_by_the_due_time_it_arrived_with(story: Story) {
     assert!(story.outbox().begin_due(arrived[0]).unwrap().leased().is_some());
 }
 
-/// Who sends a reversal tells of the original, too: both have to be durable.
-async fn a_lease_rests_on_the_last_event_that_it_tells_of(story: Story) {
-    let blind = OrderPolicy { original_unknown: OriginalUnknown::Send, ..OrderPolicy::default() };
-    let early = story.accept(reversal("r0", "t1"), to(&["a"], blind)).await;
-    let rests_on = |id| story.outbox().begin(id).unwrap().leased().unwrap().rests_on();
-    assert_eq!(rests_on(early), early.event);
-    let original = story.accept(event("t1", "ftd", Status::Approved), to(&["a"], blind)).await;
-    assert_eq!(rests_on(early), original.event);
-    assert!(story.outbox().is_durable(original.event));
-}
-
 async fn an_interrupted_attempt_with_an_intent_is_held(mut story: Story) {
     let id = story.accept(event("t1", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
     let plain = story.accept(event("t2", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
@@ -190,7 +179,6 @@ contract!(
     orders_change_what_their_state_allows,
     a_delivery_in_flight_cannot_be_ordered_about_or_sent_twice,
     what_has_arrived_can_be_leased,
-    a_lease_rests_on_the_last_event_that_it_tells_of,
     a_retry_is_leased_by_the_due_time_it_arrived_with,
     an_interrupted_attempt_with_an_intent_is_held,
     a_settled_intent_leaves_nothing_behind,
