@@ -219,12 +219,23 @@ fn log(note: &AttemptNote) {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::Mutex;
+    use std::time::Instant;
+
     use super::*;
+    use crate::domain::event::Status;
     use crate::domain::id::PostbackRef;
+    use crate::domain::postback::Timeouts;
+    use crate::domain::request::PreparedRequest;
+    use crate::fixtures;
+    use crate::ops::clock::Clock;
+    use crate::outbox::unthreaded::{self, Pace};
+    use crate::outbox::{AcceptRequest, MemoryEngine, Options, PlannedDelivery};
+    use crate::transport::{Exchange, Received, Sending, Wire};
 
     /// The note of an attempt of acme's delivery.
     pub(in crate::dispatch) fn note(outcome: Outcome) -> AttemptNote {
-        let at = crate::fixtures::now();
+        let at = fixtures::now();
         AttemptNote {
             id: "dlv_0000000000000000".parse().unwrap(),
             transaction_id: "dep-1".parse().unwrap(),
@@ -241,6 +252,95 @@ pub(super) mod tests {
             timings: Timings::default(),
             at,
         }
+    }
+
+    const AFFILIATE: &str = "id = \"acme\"\nname = \"acme\"\n[[postback]]\nname = \"conversions\"\nevents = \"*\"\nmethod = \"GET\"\n\
+                             url = \"https://acme.example/?ts={timestamp}\"\n";
+    const EVENTS: &str = "[ftd]\ndescription = \"A deposit.\"\n";
+
+    /// A postback that tells the time, as a daemon reads it.
+    fn telling_the_time() -> Arc<Postback> {
+        let directory = tempfile::TempDir::new().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+        std::fs::create_dir(directory.path().join("affiliates")).unwrap();
+        write("postbackd.toml", "[api]\nsocket = \"s\"\n");
+        write("events.toml", EVENTS);
+        write("affiliates/acme.toml", AFFILIATE);
+        let loaded = crate::config::load(&directory.path().join("postbackd.toml"));
+        let settings = loaded.unwrap_or_else(|problems| panic!("{problems}")).settings;
+        Arc::clone(&settings.affiliates.values().next().unwrap().postbacks[0])
+    }
+
+    /// A clock that goes with the runtime's.
+    #[derive(Debug)]
+    struct Runtimes(Instant);
+
+    impl Clock for Runtimes {
+        fn now(&self) -> Timestamp {
+            fixtures::now() + monotonic().duration_since(self.0)
+        }
+    }
+
+    /// A disk that stalls at each sync.
+    struct Stalls(Duration);
+
+    impl Pace for Stalls {
+        fn gathering(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn applying(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn syncing(&self) -> Duration {
+            self.0
+        }
+    }
+
+    /// A wire that keeps the URLs it is given, and when.
+    #[derive(Debug)]
+    struct Keeps(SharedClock, Mutex<Vec<(String, Timestamp)>>);
+
+    impl Wire for Keeps {
+        fn send(&self, request: PreparedRequest, _: Timeouts) -> Sending<'_> {
+            self.1.lock().unwrap().push((request.url, self.0.now()));
+            let received = Received { status: 200, headers: Vec::new(), body: Vec::new(), over_cap: false };
+            let told = Exchange { result: Ok(received), timings: Timings::default(), remote: None };
+            Box::pin(async { told })
+        }
+    }
+
+    /// The time that a request tells, and when it was sent, in seconds from its acceptance, over a disk that stalls so long.
+    async fn told_and_sent(stalls: Duration) -> (i64, i64) {
+        let clock: SharedClock = Arc::new(Runtimes(monotonic()));
+        let options = Options { clock: Arc::clone(&clock), keep_free: None, observer: None };
+        let engine = Arc::new(MemoryEngine::default());
+        let outbox = unthreaded::open(engine, options, Arc::new(Stalls(stalls))).unwrap();
+        let wire = Arc::new(Keeps(Arc::clone(&clock), Mutex::default()));
+        let postback = telling_the_time();
+        let plan = vec![PlannedDelivery { postback: postback.reference(), lane: None, order: postback.order }];
+        let event = fixtures::event("t-1", "ftd", Status::Approved);
+        let request = AcceptRequest { event, occurred_at_given: true, click_dedupe: None, plan, source: "test".into() };
+        let accepting = tokio::spawn({
+            let outbox = outbox.clone();
+            async move { outbox.accept(vec![request]).await }
+        });
+        outbox.arrivals().wait().await;
+        let due = outbox.arrivals().take().due.remove(0);
+        let attempter = Attempter { outbox, wire: Arc::clone(&wire) as SharedWire, clock, observers: Arc::new([]) };
+        attempter.attempt(due, Some(postback)).await.unwrap();
+        accepting.await.unwrap().unwrap();
+        let (url, at) = wire.1.lock().unwrap().remove(0);
+        let told: i64 = url.rsplit_once('=').unwrap().1.parse().unwrap();
+        let accepted = fixtures::now().as_second();
+        (told - accepted, at.as_second() - accepted)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_waited_for_a_disk_that_stalled_tells_the_time_anew() {
+        assert_eq!(told_and_sent(Duration::from_secs(40)).await, (40, 40));
+        assert_eq!(told_and_sent(Duration::from_millis(20)).await, (0, 0));
     }
 
     #[test]
