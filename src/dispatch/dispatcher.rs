@@ -3,7 +3,7 @@
 //! One task owns the scheduler. Attempts and reads of the disk run beside it and report back; a restart
 //! rebuilds all of it from the disk.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::attempt::{AttemptObserver, Attempted, Attempter};
 use super::breaker::Breaker;
 use super::scheduler::{Route, Scheduler, Step};
 use crate::domain::affiliate::{Affiliate, Limits};
-use crate::domain::id::AffiliateId;
+use crate::domain::id::{AffiliateId, PostbackRef};
 use crate::domain::plan::Affiliates;
 use crate::domain::postback::{OriginalUnsettled, Postback};
 use crate::ops::clock::SharedClock;
@@ -39,7 +39,7 @@ pub struct Routing {
 
 impl Routing {
     /// The postback of a full name.
-    pub fn postback(&self, reference: &crate::domain::id::PostbackRef) -> Option<&Arc<Postback>> {
+    pub fn postback(&self, reference: &PostbackRef) -> Option<&Arc<Postback>> {
         let affiliate: &Arc<Affiliate> = self.affiliates.get(&reference.affiliate)?;
         affiliate.postbacks.iter().find(|postback| postback.name == reference.postback)
     }
@@ -213,33 +213,55 @@ impl Dispatcher {
     /// Takes over the configuration and the pauses.
     fn configure(&mut self) {
         self.routing = self.parts.routing.borrow_and_update().clone();
-        let reader = self.parts.outbox.reader();
-        let pauses = reader.pauses();
-        let mut routes = Vec::new();
         self.postbacks.clear();
         self.patient.clear();
-        for (number, name) in reader.postbacks() {
-            if self.routing.affiliates.get(&name.affiliate).is_some_and(|affiliate| is_patient(affiliate)) {
-                self.patient.insert(number);
-            }
-            self.postbacks.insert(number, self.routing.postback(&name).cloned());
-            routes.push(Route { postback: number, affiliate: name.affiliate, paused: pauses.contains_key(&number) });
-        }
+        let all = self.parts.outbox.reader().postbacks();
+        let routes = self.routes(all);
         let routing = Arc::clone(&self.routing);
         self.attempter = Arc::new(Attempter { wire: Arc::clone(&routing.wire), ..Attempter::clone(&self.attempter) });
         let now = self.now();
         self.scheduler.configure(routing.slots, &routes, |affiliate| routing.limits(affiliate), now);
     }
 
+    /// Takes over some postbacks, which are new or whose pauses changed: of thousands, mostly one.
+    fn learn(&mut self, numbers: &BTreeSet<PostbackNo>) {
+        if numbers.is_empty() {
+            return;
+        }
+        // A postback that is new may be so by a configuration that is.
+        if self.parts.routing.has_changed().unwrap_or(true) {
+            return self.configure();
+        }
+        let reader = self.parts.outbox.reader();
+        let named = numbers.iter().filter_map(|number| Some((*number, reader.postback(*number)?))).collect();
+        let routes = self.routes(named);
+        let (routing, now) = (Arc::clone(&self.routing), self.now());
+        self.scheduler.learn(&routes, |affiliate| routing.limits(affiliate), now);
+    }
+
+    /// How postbacks are sent and whether they are paused.
+    fn routes(&mut self, named: Vec<(PostbackNo, PostbackRef)>) -> Vec<Route> {
+        let reader = self.parts.outbox.reader();
+        let mut routes = Vec::with_capacity(named.len());
+        for (number, name) in named {
+            if self.routing.affiliates.get(&name.affiliate).is_some_and(|affiliate| is_patient(affiliate)) {
+                self.patient.insert(number);
+            }
+            self.postbacks.insert(number, self.routing.postback(&name).cloned());
+            routes.push(Route { postback: number, affiliate: name.affiliate, paused: reader.is_paused(number) });
+        }
+        routes
+    }
+
     fn take_arrivals(&mut self) {
         let taken = self.parts.outbox.arrivals().take();
-        let unknown = taken.due.iter().any(|due| !self.scheduler.knows(due.postback));
-        if unknown || taken.pauses_changed || taken.incomplete {
-            self.configure();
-        }
         if taken.incomplete {
+            self.configure();
             self.scheduler.incomplete();
         }
+        let mut news = taken.pauses;
+        news.extend(taken.due.iter().map(|due| due.postback).filter(|postback| !self.scheduler.knows(*postback)));
+        self.learn(&news);
         let now = self.now();
         let mut too_early = Vec::new();
         for due in taken.due {

@@ -4,6 +4,7 @@
 //! disk is at it, others once they are durable. The buffer is bounded: past its bound it only notes that something was left out,
 //! and the dispatcher reads the disk instead.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -62,17 +63,17 @@ pub struct Taken {
     pub due: Vec<Due>,
     /// Whether some were left out, so that the disk has to be read.
     pub incomplete: bool,
-    /// Whether pauses changed.
-    pub pauses_changed: bool,
+    /// Postbacks whose pauses began or ended.
+    pub pauses: BTreeSet<PostbackNo>,
 }
 
 impl Arrivals {
-    pub(super) fn push(&self, due: Vec<Due>, pauses_changed: bool) {
-        if due.is_empty() && !pauses_changed {
+    pub(super) fn push(&self, due: Vec<Due>, pauses: Vec<PostbackNo>) {
+        if due.is_empty() && pauses.is_empty() {
             return;
         }
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        buffer.pauses_changed |= pauses_changed;
+        buffer.pauses.extend(pauses);
         if buffer.due.len() + due.len() > MAX_ARRIVALS {
             buffer.incomplete = true;
         } else {

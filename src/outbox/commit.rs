@@ -123,9 +123,9 @@ pub(crate) struct Group {
 
 impl Group {
     /// Takes out what may be told once the group is on its way to the disk: what has come in, to be made ready meanwhile, and
-    /// whether a pause begins, which must hold up what came in behind it.
-    pub(crate) fn take_new(&mut self) -> (Vec<Due>, bool) {
-        (std::mem::take(&mut self.effects.due_new), self.effects.pause_begins)
+    /// which pauses begin, which must hold up what came in behind them.
+    pub(crate) fn take_new(&mut self) -> (Vec<Due>, Vec<PostbackNo>) {
+        (std::mem::take(&mut self.effects.due_new), std::mem::take(&mut self.effects.pauses_begun))
     }
 }
 
@@ -202,10 +202,10 @@ pub(crate) fn build(shared: &Shared, mut requests: mpsc::Receiver<Request>, grou
         let stopping = gathered.stopping;
         let mut passed_on = true;
         if let Some(mut group) = builder.apply(gathered) {
-            let (new, pause_begins) = group.take_new();
+            let (new, pauses) = group.take_new();
             passed_on = groups.send(group).is_ok();
             // Behind that: the disk need not wait until the dispatcher is awake.
-            shared.arrivals.push(new, pause_begins);
+            shared.arrivals.push(new, pauses);
         }
         if stopping || !passed_on {
             return;
@@ -319,7 +319,7 @@ pub(crate) fn make_durable(shared: &Shared, mut pending: Vec<Group>) {
         // Claims end before anybody learns of what was scheduled, so that it can be leased at once.
         drop(group.effects.claims);
         if result.is_ok() {
-            shared.arrivals.push(group.effects.due, group.effects.pauses_changed);
+            shared.arrivals.push(group.effects.due, group.effects.pauses_ended);
             if let Some(observer) = &shared.observer {
                 observer.committed(monotonic().duration_since(group.begun), group.replies.len());
             }

@@ -411,6 +411,11 @@ impl Reader {
         assert_eq!((in_use(mirror.tallies.clone()), mirror.stored), (in_use(tallies), stored));
     }
 
+    /// Whether a postback is paused.
+    pub fn is_paused(&self, number: PostbackNo) -> bool {
+        self.mirror().pauses.contains_key(&number)
+    }
+
     /// Paused postbacks.
     pub fn pauses(&self) -> BTreeMap<PostbackNo, Pause> {
         self.mirror().pauses.clone()

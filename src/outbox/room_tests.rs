@@ -155,19 +155,19 @@ async fn a_pause_is_told_before_what_came_in_behind_it() {
     assert!(futures_util::poll!(pausing.as_mut()).is_pending(), "the disk has not said a word");
     let mut accepting = Box::pin(outbox.accept(vec![request]));
     assert!(futures_util::poll!(accepting.as_mut()).is_pending());
-    let mut paused = false;
+    let mut pauses = std::collections::BTreeSet::new();
     let arrived = async {
         loop {
             outbox.arrivals().wait().await;
             let taken = outbox.arrivals().take();
-            paused |= taken.pauses_changed;
-            if !taken.due.is_empty() {
-                return;
+            pauses.extend(taken.pauses);
+            if let Some(due) = taken.due.first() {
+                return due.postback;
             }
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(30), arrived).await.unwrap();
-    assert!(paused);
+    let postback = tokio::time::timeout(std::time::Duration::from_secs(30), arrived).await.unwrap();
+    assert!(pauses.contains(&postback));
     drop(word);
     pausing.await.unwrap();
     accepting.await.unwrap();

@@ -54,11 +54,11 @@ async fn build(
         let stopping = gathered.stopping;
         tokio::time::sleep(pace.applying()).await;
         if let Some(mut group) = builder.apply(gathered) {
-            let (new, pause_begins) = group.take_new();
+            let (new, pauses) = group.take_new();
             if groups.send(group).await.is_err() {
                 return;
             }
-            shared.arrivals.push(new, pause_begins);
+            shared.arrivals.push(new, pauses);
         }
         if stopping {
             return;

@@ -143,22 +143,36 @@ impl Scheduler {
     ) {
         self.slots = slots.max(1);
         for route in routes {
-            let number = self.number(&route.affiliate, &limits);
-            if let Some(queue) = self.queues.get_mut(number.0) {
-                queue.postbacks.insert(route.postback);
-            }
-            let window = self.window;
-            let outgoing = self.postbacks.entry(route.postback).or_insert_with(|| {
-                self.unfilled.extend(SendClass::ALL.map(|class| (route.postback, class)));
-                let windows = [Window::bounded(window), Window::bounded(window)];
-                Outgoing { affiliate: number, paused: route.paused, windows }
-            });
-            outgoing.paused = route.paused && !planted(Bug::PauseIgnored);
+            self.route(route, &limits);
         }
         for queue in &mut self.queues {
             queue.limit(limits(&queue.name), now);
         }
         self.refresh_all(now);
+    }
+
+    /// Takes over some postbacks, which are new or whose pauses changed, and leaves alone all others.
+    pub fn learn(&mut self, routes: &[Route], limits: impl Fn(&AffiliateId) -> Limits, now: Timestamp) {
+        let affiliates: BTreeSet<Number> = routes.iter().map(|route| self.route(route, &limits)).collect();
+        for affiliate in affiliates {
+            self.refresh(affiliate, now);
+        }
+    }
+
+    /// Takes over one postback; returns its affiliate, whose place in the order of turns may have changed by it.
+    fn route(&mut self, route: &Route, limits: impl Fn(&AffiliateId) -> Limits) -> Number {
+        let number = self.number(&route.affiliate, limits);
+        if let Some(queue) = self.queues.get_mut(number.0) {
+            queue.postbacks.insert(route.postback);
+        }
+        let window = self.window;
+        let outgoing = self.postbacks.entry(route.postback).or_insert_with(|| {
+            self.unfilled.extend(SendClass::ALL.map(|class| (route.postback, class)));
+            let windows = [Window::bounded(window), Window::bounded(window)];
+            Outgoing { affiliate: number, paused: route.paused, windows }
+        });
+        outgoing.paused = route.paused && !planted(Bug::PauseIgnored);
+        number
     }
 
     fn number(&mut self, affiliate: &AffiliateId, limits: impl Fn(&AffiliateId) -> Limits) -> Number {

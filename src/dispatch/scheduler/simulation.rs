@@ -108,6 +108,10 @@ pub(super) struct World {
     sequence: u64,
 }
 
+fn name(partner: usize) -> AffiliateId {
+    AffiliateId::parse(format!("p{partner}")).unwrap()
+}
+
 impl World {
     pub(super) fn new(slots: usize, window: usize, seed: u64) -> Self {
         Self {
@@ -170,21 +174,25 @@ impl World {
 
     /// Hands limits and pauses to the scheduler.
     pub(super) fn configure(&mut self) {
-        let name = |partner: usize| AffiliateId::parse(format!("p{partner}")).unwrap();
-        let routes: Vec<Route> = self
-            .postbacks
-            .iter()
-            .map(|(postback, (partner, paused))| Route {
-                postback: *postback,
-                affiliate: name(*partner),
-                paused: *paused,
-            })
-            .collect();
-        let limits: HashMap<AffiliateId, Limits> =
-            self.partners.iter().enumerate().map(|(number, partner)| (name(number), partner.limits)).collect();
-        let now = self.clock();
+        let routes: Vec<Route> = self.postbacks.keys().map(|postback| self.route(*postback)).collect();
+        let (limits, now) = (self.limits(), self.clock());
         self.scheduler.configure(self.slots, &routes, |affiliate| limits[affiliate], now);
         self.partners.iter_mut().for_each(|partner| partner.starts.clear());
+    }
+
+    /// Hands one postback to the scheduler: it is new, or its pause changed.
+    pub(super) fn learn(&mut self, postback: PostbackNo) {
+        let (route, limits, now) = (self.route(postback), self.limits(), self.clock());
+        self.scheduler.learn(&[route], |affiliate| limits[affiliate], now);
+    }
+
+    fn route(&self, postback: PostbackNo) -> Route {
+        let (partner, paused) = self.postbacks[&postback];
+        Route { postback, affiliate: name(partner), paused }
+    }
+
+    fn limits(&self) -> HashMap<AffiliateId, Limits> {
+        self.partners.iter().enumerate().map(|(number, partner)| (name(number), partner.limits)).collect()
     }
 
     fn happen(&mut self, wait: Duration, happening: Happening) {

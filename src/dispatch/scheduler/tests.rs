@@ -42,7 +42,7 @@ fn disturb(world: &mut World) {
         4 => {
             let entry = world.postbacks.get_mut(&postback).unwrap();
             entry.1 = !entry.1;
-            world.configure();
+            world.learn(postback);
         }
         5 => {
             world.partners[partner].limits = some_limits(&mut world.random);

@@ -45,9 +45,10 @@ pub(crate) struct Effects {
     /// Deliveries of the group's own events: they may be made ready as soon as they can be seen. Taken out of `due` at the end.
     pub(crate) due_new: Vec<Due>,
     pub(crate) due: Vec<Due>,
-    pub(crate) pauses_changed: bool,
-    /// Whether one of these pauses begins.
-    pub(crate) pause_begins: bool,
+    /// Postbacks whose pauses begin. Taken out at the end, as `due_new` is.
+    pub(crate) pauses_begun: Vec<PostbackNo>,
+    /// Postbacks whose pauses end.
+    pub(crate) pauses_ended: Vec<PostbackNo>,
     /// Claims that end when the group is durable.
     pub(crate) claims: Vec<Claim>,
 }
@@ -236,13 +237,17 @@ impl<'a> Writer<'a> {
             self.mirror.write().unwrap_or_else(PoisonError::into_inner).totals = totals;
         }
         for (number, pause) in std::mem::take(&mut self.pauses) {
-            self.effects.pauses_changed = true;
-            self.effects.pause_begins |= pause.is_some();
             let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
             match pause {
-                Some(pause) => mirror.pauses.insert(number, pause),
-                None => mirror.pauses.remove(&number),
-            };
+                Some(pause) => {
+                    self.effects.pauses_begun.push(number);
+                    mirror.pauses.insert(number, pause);
+                }
+                None => {
+                    self.effects.pauses_ended.push(number);
+                    mirror.pauses.remove(&number);
+                }
+            }
         }
         if !self.marks.is_empty() {
             let marks = std::mem::take(&mut self.marks);
