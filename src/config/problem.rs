@@ -1,6 +1,7 @@
 //! Problems: what is wrong with a configuration, where, and what to do about it.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -56,24 +57,26 @@ pub(super) enum Weight {
     Warning,
 }
 
+/// Problems that were found, each with its place in the order in which they were.
+type Found = RefCell<BTreeMap<Problem, usize>>;
+
 /// Collects problems while files are read; shared by all readers.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    errors: RefCell<Vec<Problem>>,
-    warnings: RefCell<Vec<Problem>>,
+    errors: Found,
+    warnings: Found,
 }
 
 impl Report {
     /// Takes note of a problem, once.
     pub(super) fn add(&self, weight: Weight, problem: Problem) {
-        let list = match weight {
+        let found = match weight {
             Weight::Error => &self.errors,
             Weight::Warning => &self.warnings,
         };
-        let mut list = list.borrow_mut();
-        if !list.contains(&problem) {
-            list.push(problem);
-        }
+        let mut found = found.borrow_mut();
+        let place = found.len();
+        found.entry(problem).or_insert(place);
     }
 
     /// Takes note of an error that has a file and no line.
@@ -95,10 +98,10 @@ impl Report {
 
     /// Errors and warnings, each in the order of files and lines.
     pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Problem>) {
-        let sorted = |list: RefCell<Vec<Problem>>| {
-            let mut list = list.into_inner();
-            list.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
-            list
+        let sorted = |found: Found| {
+            let mut found: Vec<(Problem, usize)> = found.into_inner().into_iter().collect();
+            found.sort_by(|(a, place), (b, other)| (&a.file, a.line, place).cmp(&(&b.file, b.line, other)));
+            found.into_iter().map(|(problem, _)| problem).collect()
         };
         (sorted(self.errors), sorted(self.warnings))
     }
