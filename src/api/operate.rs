@@ -1,5 +1,7 @@
 //! Ordering about one delivery or postback, and reload. Each order is recorded with who gave it.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State as Extract;
 use serde::{Deserialize, Serialize};
@@ -196,12 +198,12 @@ async fn pause_or_resume(
     };
     let reason = reason(&given.reason)?;
     let rules = state.rules();
-    let configured = rules.routing.affiliates.values().flat_map(|affiliate| &affiliate.postbacks);
-    let mut names: Vec<PostbackRef> = configured.map(|postback| postback.reference()).collect();
-    names.extend(state.outbox.reader().postbacks().into_iter().map(|(_, name)| name));
-    names.retain(|name| name.affiliate.as_str() == affiliate && only.is_none_or(|only| name.postback.as_str() == only));
-    names.sort();
-    names.dedup();
+    let id = AffiliateId::parse(affiliate).ok();
+    let configured = id.as_ref().and_then(|id| rules.routing.affiliates.get(id));
+    let configured = configured.iter().flat_map(|affiliate| &affiliate.postbacks).map(|postback| postback.reference());
+    let stored = id.iter().flat_map(|id| state.outbox.reader().postbacks_of(id));
+    let mut names: BTreeSet<PostbackRef> = configured.chain(stored).collect();
+    names.retain(|name| only.is_none_or(|only| name.postback.as_str() == only));
     if names.is_empty() {
         let postback = only.map_or_else(String::new, |only| format!(" postback {only:?} of"));
         return Err(Problem::not_found(format!("there is no{postback} affiliate {affiliate:?}")));

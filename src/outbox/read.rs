@@ -15,7 +15,7 @@ use super::view::View;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::Event;
 use crate::domain::export_mark::ExportMark;
-use crate::domain::id::{BulkId, ConsumerName, DeliveryId, EventId, PostbackRef};
+use crate::domain::id::{AffiliateId, BulkId, ConsumerName, DeliveryId, EventId, PostbackRef};
 use crate::domain::retention::Exported;
 
 /// Numbers of postbacks, counts and pauses, mirrored in memory.
@@ -383,6 +383,12 @@ impl Reader {
     /// Every postback that ever had a delivery, with its number.
     pub fn postbacks(&self) -> Vec<(PostbackNo, PostbackRef)> {
         self.mirror().names.iter().map(|(number, name)| (*number, name.clone())).collect()
+    }
+
+    /// The postbacks of an affiliate that ever had a delivery.
+    pub fn postbacks_of(&self, affiliate: &AffiliateId) -> Vec<PostbackRef> {
+        let mirror = self.mirror();
+        mirror.numbers.keys().filter(|name| name.affiliate == *affiliate).cloned().collect()
     }
 
     /// Counts by postback.
