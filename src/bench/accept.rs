@@ -17,7 +17,7 @@ use crate::outbox::{Outbox, OutboxError};
 /// Clients at once, and events of a request.
 const SHAPES: [(usize, usize); 6] = [(1, 1), (64, 1), (1_024, 1), (1, 100), (64, 100), (1_024, 100)];
 /// Events above which a shape is measured once only.
-const ONCE: usize = 50_000;
+const ONCE: usize = 100_000;
 /// Most events of one group of the disk's baseline: about as many as the outbox commits at once.
 const MOST_IN_GROUP: usize = 2_048;
 
@@ -38,7 +38,7 @@ pub(super) async fn run(options: &BenchOptions, say: &dyn Fn(&str)) -> Result<Ve
         let load = Load {
             clients,
             batch,
-            events: options.events_for(clients),
+            events: options.events_for(clients, batch),
             first: 0,
             first_affiliate: 0,
             affiliates: options.affiliates,

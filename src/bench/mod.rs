@@ -68,9 +68,11 @@ impl BenchOptions {
         Setup { affiliates: self.affiliates, ..Setup::of(self.engine) }
     }
 
-    /// Events for so many clients: one that waits for each answer takes long.
-    fn events_for(&self, clients: usize) -> usize {
-        if clients == 1 { (self.events / 10).max(LEAST_EVENTS) } else { self.events }
+    /// Events for so many clients that send so many at a time. One that waits for each answer takes long; many that send batches
+    /// would be through in three rounds, in which the server has nothing to do at first and the clients nothing at last.
+    fn events_for(&self, clients: usize, batch: usize) -> usize {
+        let events = if clients == 1 { (self.events / 10).max(LEAST_EVENTS) } else { self.events };
+        if batch == 1 { events } else { events * 4 }
     }
 }
 
