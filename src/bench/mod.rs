@@ -68,8 +68,9 @@ impl BenchOptions {
         Setup { affiliates: self.affiliates, ..Setup::of(self.engine) }
     }
 
-    /// Events for so many clients that send so many at a time. One that waits for each answer takes long; many that send batches
-    /// would be through in three rounds, in which the server has nothing to do at first and the clients nothing at last.
+    /// Events for so many clients that send so many at a time. One that waits for each answer takes long; 64 that send batches
+    /// would be through in three rounds, in which the store has nothing to do at first and the clients nothing at last. More of
+    /// them have one round in any case: a burst.
     fn events_for(&self, clients: usize, batch: usize) -> usize {
         let events = if clients == 1 { (self.events / 10).max(LEAST_EVENTS) } else { self.events };
         if batch == 1 { events } else { events * 4 }

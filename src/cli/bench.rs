@@ -16,7 +16,7 @@ use crate::domain::engine_kind::EngineKind;
 /// What to measure.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BenchArgs {
-    /// Events for each measurement
+    /// Events for each measurement; a tenth for one client, four times as many in batches
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
     pub events: u32,
 
