@@ -125,7 +125,7 @@ impl Group {
     /// Takes out what may be told once the group is on its way to the disk: what has come in, to be made ready meanwhile, and
     /// which pauses begin, which must hold up what came in behind them.
     pub(crate) fn take_new(&mut self) -> (Vec<Due>, Vec<PostbackNo>) {
-        (std::mem::take(&mut self.effects.due_new), std::mem::take(&mut self.effects.pauses_begun))
+        (std::mem::take(&mut self.effects.due_new), self.effects.pauses_begun.clone())
     }
 }
 
@@ -319,7 +319,9 @@ pub(crate) fn make_durable(shared: &Shared, mut pending: Vec<Group>) {
         // Claims end before anybody learns of what was scheduled, so that it can be leased at once.
         drop(group.effects.claims);
         if result.is_ok() {
-            shared.arrivals.push(group.effects.due, group.effects.pauses_ended);
+            // The early word of a pause may still be on its way, and nothing is sent behind an acknowledged one.
+            let pauses = group.effects.pauses_begun.into_iter().chain(group.effects.pauses_ended).collect();
+            shared.arrivals.push(group.effects.due, pauses);
             if let Some(observer) = &shared.observer {
                 observer.committed(monotonic().duration_since(group.begun), group.replies.len());
             }

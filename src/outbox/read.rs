@@ -385,7 +385,7 @@ impl Reader {
         self.mirror().names.iter().map(|(number, name)| (*number, name.clone())).collect()
     }
 
-    /// The postbacks of an affiliate that ever had a delivery.
+    /// The postbacks of an affiliate that ever had a delivery or a pause.
     pub fn postbacks_of(&self, affiliate: &AffiliateId) -> Vec<PostbackRef> {
         let mirror = self.mirror();
         mirror.numbers.keys().filter(|name| name.affiliate == *affiliate).cloned().collect()

@@ -170,6 +170,7 @@ async fn a_pause_is_told_before_what_came_in_behind_it() {
     assert!(pauses.contains(&postback));
     drop(word);
     pausing.await.unwrap();
+    assert!(outbox.arrivals().take().pauses.contains(&postback), "known for certain before it is acknowledged");
     accepting.await.unwrap();
     outbox.close().await;
 }

@@ -45,7 +45,7 @@ pub(crate) struct Effects {
     /// Deliveries of the group's own events: they may be made ready as soon as they can be seen. Taken out of `due` at the end.
     pub(crate) due_new: Vec<Due>,
     pub(crate) due: Vec<Due>,
-    /// Postbacks whose pauses begin. Taken out at the end, as `due_new` is.
+    /// Postbacks whose pauses begin: told early, and once more before the pause is acknowledged.
     pub(crate) pauses_begun: Vec<PostbackNo>,
     /// Postbacks whose pauses end.
     pub(crate) pauses_ended: Vec<PostbackNo>,
