@@ -166,6 +166,7 @@ fn command_line() -> clap::Command {
 
 /// The whole program: parses, carries out, and ends.
 pub fn main() -> ExitCode {
+    crate::ops::memory::hand_out_in_small_pages();
     let parsed = command_line().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,

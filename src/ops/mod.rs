@@ -5,6 +5,7 @@ pub mod clock;
 pub mod descriptors;
 pub mod doctor;
 pub mod environment;
+pub mod memory;
 pub mod metrics;
 pub mod random;
 pub mod systemd;

@@ -306,3 +306,13 @@ async fn a_daemon_that_stops_answers_what_it_has_begun_and_closes_the_rest() {
     world.daemon.start_again();
     assert!(stored(&world.daemon, "last-00").await);
 }
+
+/// Clearing a huge page takes milliseconds in which nothing is written.
+#[tokio::test]
+async fn memory_is_handed_out_in_small_pages() {
+    let world = World::with(vec![partner("acme", "200")]).await;
+    let status = format!("/proc/{}/status", world.daemon.process().as_raw_nonzero());
+    let status = std::fs::read_to_string(status).unwrap();
+    let huge_pages = status.lines().find_map(|line| line.strip_prefix("THP_enabled:")).unwrap();
+    assert_eq!(huge_pages.trim(), "0");
+}
