@@ -106,3 +106,20 @@ impl Report {
         (sorted(self.errors), sorted(self.warnings))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_stand_in_the_order_of_lines_and_then_as_they_were_found_each_once() {
+        let report = Report::default();
+        for (line, message) in [(7, "second"), (3, "z, found first"), (3, "a, found next"), (3, "z, found first")] {
+            let (file, key, remedy) = ("postbackd.toml".into(), "key".into(), "mend it".into());
+            report.add(Weight::Error, Problem { file, line: Some(line), key, message: message.into(), remedy });
+        }
+        let (errors, warnings) = report.into_parts();
+        let told: Vec<&str> = errors.iter().map(|problem| problem.message.as_str()).collect();
+        assert_eq!((told, warnings), (vec!["z, found first", "a, found next", "second"], vec![]));
+    }
+}
