@@ -1,6 +1,6 @@
 //! What operators see and order over the API.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{NARROWED_TOKEN, QUICK_RETRY, World, ftd, narrowed, partner};
 
@@ -199,6 +199,29 @@ async fn what_is_paused_waits_and_goes_on_when_resumed() {
     assert_eq!(world.receiver("acme").ledger().requests, 0);
     assert_eq!(world.daemon.post("/v1/postbacks/acme/conversions/resume", &order).await.status, 200);
     world.until(&waits, "delivered").await;
+}
+
+#[tokio::test]
+async fn a_pause_concerns_what_it_names_and_also_who_is_no_longer_configured() {
+    let copies = "[[postback]]\nname = \"copies\"\nmethod = \"GET\"\nevents = [\"kyc_approved\"]\n\
+                  url = \"https://copies.example/?cid={click_id}\"\n";
+    let world = World::with(vec![partner("acme", "200").tables(copies), partner("beta", "200")]).await;
+    for affiliate in ["acme", "beta"] {
+        let id = world.accept(ftd(affiliate, "dep-1")).await;
+        world.until(&id, "delivered").await;
+    }
+    let order = json!({ "reason": "their migration" });
+    let ordered = async |path: &str| world.daemon.post(path, &order).await.body["postbacks"].clone();
+    let said = |paused: bool, names: &[&str]| -> Value {
+        names.iter().map(|name| json!({ "postback": name, "paused": paused })).collect()
+    };
+    assert_eq!(ordered("/v1/postbacks/acme/copies/pause").await, said(true, &["acme/copies"]));
+    assert_eq!(ordered("/v1/affiliates/acme/resume").await, said(false, &["acme/conversions", "acme/copies"]));
+    std::fs::remove_file(world.path("affiliates/acme.toml")).unwrap();
+    assert_eq!(world.daemon.post("/v1/reload", &json!({})).await.status, 200);
+    assert_eq!(ordered("/v1/affiliates/acme/pause").await, said(true, &["acme/conversions", "acme/copies"]));
+    let id = world.accept(ftd("beta", "dep-2")).await;
+    world.until(&id, "delivered").await;
 }
 
 #[tokio::test]
