@@ -117,7 +117,6 @@ struct Dispatcher {
     /// Those that have no turn before they are durable.
     patient: HashSet<PostbackNo>,
     attempter: Arc<Attempter>,
-    disk_is_full: bool,
     tasks: TaskTracker,
     reports: mpsc::UnboundedSender<Report>,
 }
@@ -149,7 +148,6 @@ pub fn start(parts: Parts) -> (Dispatch, tokio::task::JoinHandle<()>) {
         postbacks: HashMap::new(),
         patient: HashSet::new(),
         attempter,
-        disk_is_full: false,
         tasks: TaskTracker::new(),
         reports,
         parts,
@@ -312,14 +310,8 @@ impl Dispatcher {
     /// Carries out steps until there is nothing to do; returns how long to sleep.
     fn step(&mut self) -> Duration {
         if self.parts.outbox.room() == Room::Exhausted {
-            if !std::mem::replace(&mut self.disk_is_full, true) {
-                tracing::error!(
-                    "nothing is sent until the outbox's disk has room again: what is sent has to be recorded"
-                );
-            }
             return LONGEST_SLEEP;
         }
-        self.disk_is_full = false;
         loop {
             let now = self.now();
             match self.scheduler.next(now) {

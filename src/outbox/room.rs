@@ -14,6 +14,8 @@ use crate::ops::clock::monotonic;
 const RESERVE_FOR_RECORDS: u64 = 4;
 /// How long a look at the disk holds: every event and every attempt asks, and little is written meanwhile.
 const LOOK_HOLDS: Duration = Duration::from_millis(10);
+/// How soon another change is told: a disk at its bound goes back and forth.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 /// The disk of the store, of which some is kept free.
 #[derive(Debug)]
@@ -22,12 +24,14 @@ pub(super) struct Disk {
     least: u64,
     /// When it was looked at last, and what it said.
     looked: Mutex<Option<(Instant, Option<u64>)>>,
+    /// When it was told last what it has room for.
+    told: Mutex<Option<(Instant, Room)>>,
 }
 
 impl Disk {
     /// The disk of a path; so many bytes of it are kept free.
     pub(super) fn new(path: PathBuf, least: u64) -> Self {
-        Self { path, least, looked: Mutex::default() }
+        Self { path, least, looked: Mutex::default(), told: Mutex::default() }
     }
 
     /// What it has room for.
@@ -55,9 +59,41 @@ impl Disk {
             _ => {
                 let free = free_bytes(&self.path).ok();
                 *looked = Some((now, free));
+                if let Some(free) = free {
+                    self.tell(free, now);
+                }
                 free
             }
         }
+    }
+
+    /// Tells in the log what it has room for, where that has changed.
+    fn tell(&self, free: u64, now: Instant) {
+        let (least, room) = (self.least, Room::of(free, self.least));
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_news(*told, room, now) {
+            return;
+        }
+        *told = Some((now, room));
+        match room {
+            Room::Enough => tracing::info!(free, least, "outbox.disk_has_room: new events are accepted again"),
+            Room::Reserve => {
+                tracing::warn!(free, least, "outbox.disk_full: no new events are accepted; what is stored is sent");
+            }
+            Room::Exhausted => tracing::error!(
+                free,
+                least,
+                "outbox.disk_full: nothing is accepted and nothing is sent, since what is sent has to be recorded"
+            ),
+        }
+    }
+}
+
+/// Whether it is to be told what the disk has room for, behind what was told last and when.
+fn is_news(told: Option<(Instant, Room)>, room: Room, now: Instant) -> bool {
+    match told {
+        None => room != Room::Enough,
+        Some((at, before)) => room != before && now.duration_since(at) >= TELL_AGAIN,
     }
 }
 
@@ -101,6 +137,18 @@ mod tests {
     fn a_quarter_of_what_stays_free_is_for_records_of_attempts() {
         let rooms = [24, 25, 99, 100].map(|free| Room::of(free, 100));
         assert_eq!(rooms, [Room::Exhausted, Room::Reserve, Room::Reserve, Room::Enough]);
+    }
+
+    #[test]
+    fn each_change_of_a_disks_room_is_told_and_none_twice_within_seconds() {
+        let now = monotonic();
+        let later = now + TELL_AGAIN;
+        assert!(!is_news(None, Room::Enough, now));
+        assert!(is_news(None, Room::Reserve, now));
+        let told = Some((now, Room::Reserve));
+        assert!(!is_news(told, Room::Reserve, later));
+        assert!(is_news(told, Room::Enough, later) && is_news(told, Room::Exhausted, later));
+        assert!(!is_news(told, Room::Enough, later.checked_sub(Duration::from_nanos(1)).unwrap()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -95,6 +95,7 @@ async fn a_full_disk_refuses_before_anything_is_stored() {
     assert_eq!(answer.headers["retry-after"], "30");
     assert_eq!(daemon.get("/readyz").await.status, 507);
     assert_eq!(daemon.get("/healthz").await.status, 200);
+    daemon.logs("outbox.disk_full").await;
 }
 
 #[tokio::test]
