@@ -34,8 +34,12 @@ bugs! {
     SentBeforeDurable => "sent-before-durable";
     /// sled's own flush is taken for durable.
     FlushAlone => "flush-alone";
-    /// A failed sync is shrugged off.
+    /// sled's file is taken for marked, so that each write were durable, and is not.
+    MarkForgotten => "mark-forgotten";
+    /// sled's engine shrugs a failed sync off.
     FailedSyncForgiven => "failed-sync-forgiven";
+    /// What a failed sync was to make durable is acknowledged.
+    FailedSyncAcknowledged => "failed-sync-acknowledged";
     /// What belongs together reaches the store in two parts.
     TwoBatches => "two-batches";
     /// A delivery is settled as delivered before anything was sent.

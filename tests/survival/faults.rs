@@ -9,13 +9,15 @@ use postbackd::domain::engine_kind::EngineKind;
 use crate::asked::Asked;
 use crate::daemon::{Daemon, NotReady};
 use crate::dice::Dice;
-use crate::disk::{Cut, Disk, Fate, Image, Mount, Policy, Refusal};
+use crate::disk::{Cut, Disk, Fate, Image, Policy, Refusal};
 use crate::full;
 use crate::load::Load;
+use crate::partition;
 use crate::power;
 use crate::siege::{self, Stage};
 use crate::tally::Tally;
 use crate::tracer::{self, Point};
+use crate::volume::Format;
 use crate::world::{World, engine};
 
 /// Faults that one store lives through.
@@ -28,7 +30,7 @@ const TRIES: u64 = 3;
 const EVENTS: u64 = 150;
 /// How long a daemon whose disk has failed may take to end.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
-/// How long a fault is waited for; the load may be done before it comes.
+/// How long a fault is waited for.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs it.
@@ -38,8 +40,15 @@ pub(crate) async fn run(asked: &Asked) -> Tally {
     let mut left_out = Vec::new();
     // The tracer's faults leave the kernel's cache as it is, so that only those of our own disk can show a loss.
     let traced = if tracer::usable().is_ok() { eio / 5 } else { 0 };
+    let below_ext4 = if partition::usable().is_ok() { eio / 5 } else { 0 };
     match power::usable() {
-        Ok(()) => refusals(asked, eio - traced, enospc / 2, &mut tally).await,
+        Ok(()) => {
+            let left = Left { eio: eio - traced - below_ext4, enospc: enospc / 2 };
+            refusals(asked, Format::Ours, left, &mut tally).await;
+            if !tally.is_bad() {
+                refusals(asked, Format::Ext4, Left { eio: below_ext4, enospc: 0 }, &mut tally).await;
+            }
+        }
         Err(why) => left_out.push(why),
     }
     match tracer::usable() {
@@ -47,7 +56,7 @@ pub(crate) async fn run(asked: &Asked) -> Tally {
         Ok(()) => {}
         Err(why) => left_out.push(why),
     }
-    match crate::partition::usable() {
+    match partition::usable() {
         Ok(()) if !tally.is_bad() => full::run(asked, enospc - enospc / 2, &mut tally).await,
         Ok(()) => {}
         Err(why) => left_out.push(why),
@@ -62,13 +71,15 @@ pub(crate) async fn run(asked: &Asked) -> Tally {
     tally
 }
 
-/// Faults of our own disk, over stores that live through many. Those that come too late to be met are made up for.
-async fn refusals(asked: &Asked, eio: u64, enospc: u64, tally: &mut Tally) {
-    let (mut number, mut left) = (0, Left { eio, enospc });
+/// Faults of our own disk, with a file system of its own or below ext4, over stores that live through many. Those that come too late
+/// to be met are made up for.
+async fn refusals(asked: &Asked, format: Format, mut left: Left, tally: &mut Tally) {
+    let Left { eio, enospc } = left;
+    let mut number = 0;
     while left.any() && number < TRIES * (eio + enospc) && !tally.is_bad() {
         let mut world = World::new(Path::new("disk/outbox")).await;
-        let load = Load::new(&format!("refused{number}"), 0, Dice::of(asked.seed, "load", number));
-        let mut image = Image::empty();
+        let load = Load::new(&format!("{format:?}-refused{number}"), 0, Dice::of(asked.seed, "load", number));
+        let mut image = format.empty(&world.path("disk")).unwrap();
         let end = number + FAULTS_IN_A_LIFE;
         while number < end && left.any() && !tally.is_bad() {
             let mut dice = Dice::of(asked.seed, "refusal", number);
@@ -78,24 +89,32 @@ async fn refusals(asked: &Asked, eio: u64, enospc: u64, tally: &mut Tally) {
             let policy = Policy::ALL[dice.place(Policy::ALL.len())];
             let fate = Fate { cut: Some(Cut { after: u64::MAX, policy, dice }), lies: false, refusal: Some(refusal) };
             let disk = Disk::on(image.clone(), fate);
-            let mount = Mount::new(&disk, &world.path("disk")).unwrap();
             load.add(EVENTS);
-            if one(&world, &load, &[], tally, || disk.has_refused()).await {
+            let volume = format.mount(&disk, &world.path("disk"));
+            let met = match &volume {
+                Ok(_) => one(&world, &load, &[], tally, || disk.has_refused()).await,
+                Err(error) => {
+                    assert!(disk.has_refused(), "{error}");
+                    tally.fault(false);
+                    true
+                }
+            };
+            if met {
                 let kind = if full { &mut left.enospc } else { &mut left.eio };
                 *kind = kind.saturating_sub(1);
             }
             disk.cut_now();
-            drop(mount);
+            drop(volume);
             if tally.is_bad() {
                 tally.fail(format!("refused was {refusal:?}"));
             }
             image = disk.survivor();
-            look(&world, &load, &image, tally).await;
+            look(&world, &load, format, &image, tally).await;
             number += 1;
         }
         if !tally.is_bad() {
             let disk = Disk::on(image, Fate::default());
-            let _mount = Mount::new(&disk, &world.path("disk")).unwrap();
+            let _volume = format.mount(&disk, &world.path("disk")).unwrap();
             siege::end(&world, &load, tally).await;
         }
         asked.say(&format!("faults: {} refused, {} failures", tally.faults, tally.failures()));
@@ -109,7 +128,7 @@ async fn refusals(asked: &Asked, eio: u64, enospc: u64, tally: &mut Tally) {
 }
 
 /// Faults that are still to be met.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Left {
     eio: u64,
     enospc: u64,
@@ -121,10 +140,10 @@ impl Left {
     }
 }
 
-async fn look(world: &World, load: &Load, image: &Image, tally: &mut Tally) {
+async fn look(world: &World, load: &Load, format: Format, image: &Image, tally: &mut Tally) {
     let disk = Disk::on(image.clone(), Fate::default());
-    let mount = Mount::new(&disk, &world.path("copy")).unwrap();
-    crate::check::copy(world, load, &mount.path().join("outbox"), tally).await;
+    let _volume = format.mount(&disk, &world.path("copy")).unwrap();
+    crate::check::copy(world, load, &world.path("copy/outbox"), tally).await;
 }
 
 /// Has a daemon meet a fault, and says whether it did; `came` tells.
@@ -171,7 +190,7 @@ pub(crate) async fn one(
     true
 }
 
-/// Syncs that fail on a real file system, below the daemon.
+/// Writes and syncs that fail on a real file system, below the daemon.
 async fn by_tracer(asked: &Asked, faults: u64, tally: &mut Tally) {
     if faults == 0 {
         return;
@@ -179,10 +198,10 @@ async fn by_tracer(asked: &Asked, faults: u64, tally: &mut Tally) {
     let world = World::new(Path::new("outbox")).await;
     let load = Load::new("traced", EVENTS, Dice::of(asked.seed, "load", 1 << 32));
     siege::end(&world, &load, tally).await;
-    // What is made durable before it is acknowledged, and how it is written.
-    let (name, write) = match engine() {
-        EngineKind::Sled => ("sled/db", "pwrite64"),
-        EngineKind::Fjall => ("fjall/0.jnl", "write"),
+    // What is made durable before it is acknowledged, and by which calls.
+    let (name, calls) = match engine() {
+        EngineKind::Sled => ("sled/db", ["pwrite64", "sync_file_range"]),
+        EngineKind::Fjall => ("fjall/0.jnl", ["write", "fdatasync"]),
     };
     let file: PathBuf = world.path("outbox").join(name);
     let files = [file.to_str().unwrap().to_owned()].into();
@@ -192,7 +211,7 @@ async fn by_tracer(asked: &Asked, faults: u64, tally: &mut Tally) {
             break;
         }
         let mut dice = Dice::of(asked.seed, "traced", number);
-        let call = ["fdatasync", write][dice.place(2)].to_owned();
+        let call = calls[dice.place(2)].to_owned();
         let point = Point { call, number: dice.by_magnitude(40) };
         load.add(EVENTS);
         let trace = world.path("trace");

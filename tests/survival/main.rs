@@ -31,6 +31,7 @@ mod power;
 mod siege;
 mod tally;
 mod tracer;
+mod volume;
 mod world;
 
 use std::process::ExitCode;
@@ -39,12 +40,13 @@ use asked::Asked;
 use power::Power;
 use tally::Tally;
 use tokio::signal::unix::{SignalKind, signal};
+use volume::Format;
 
 /// Which campaigns must be run: what cannot be run fails. Names divided by commas, or `all`.
 const REQUIRE: &str = "POSTBACKD_SURVIVAL_REQUIRE";
 
 /// The campaigns, in the order in which they are run.
-const CAMPAIGNS: [&str; 6] = ["power", "liar", "images", "kill", "points", "faults"];
+const CAMPAIGNS: [&str; 7] = ["power", "device", "liar", "images", "kill", "points", "faults"];
 
 fn main() -> ExitCode {
     let asked = match Asked::parse(std::env::args().skip(1)) {
@@ -104,14 +106,8 @@ async fn run(asked: &Asked) -> bool {
 
 async fn campaign_of(campaign: &str, asked: &Asked) -> Tally {
     match campaign {
-        "power" => {
-            let power = Power {
-                cuts: asked.size("--cuts", 16, 200),
-                events: asked.size("--events", 1_600, 100_000),
-                lies: false,
-            };
-            power::run("power", power, asked).await
-        }
+        "power" => power::run("power", cuts(asked, Format::Ours, [16, 200], [1_600, 100_000]), asked).await,
+        "device" => power::run("device", cuts(asked, Format::Ext4, [6, 100], [900, 20_000]), asked).await,
         "images" => images::run(asked).await,
         "kill" => kill::run(asked).await,
         "points" => points::run(asked).await,
@@ -120,9 +116,15 @@ async fn campaign_of(campaign: &str, asked: &Asked) -> Tally {
     }
 }
 
+/// Power cuts as they were asked for; so many, over so many events, in small runs and by hand.
+fn cuts(asked: &Asked, format: Format, [few, many]: [u64; 2], [least, most]: [u64; 2]) -> Power {
+    let (cuts, events) = (asked.size("--cuts", few, many), asked.size("--events", least, most));
+    Power { cuts, events, lies: false, format }
+}
+
 /// The harness's own test: on a disk that does not sync, losses must be seen.
 async fn liar(asked: &Asked) -> Tally {
-    let power = Power { cuts: 10, events: 2_000, lies: true };
+    let power = Power { cuts: 10, events: 2_000, lies: true, format: Format::Ours };
     let mut seen = power::run("liar", power, asked).await;
     if seen.not_run.is_some() {
         return seen;

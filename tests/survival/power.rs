@@ -1,4 +1,5 @@
-//! Power cuts below the real daemon: after any operation of its disk, first start and recovery included.
+//! Power cuts below the real daemon: after any operation of its disk, first start and recovery included. The disk has a file system
+//! of ours, which promises nothing beyond POSIX, or ext4, whose promises the daemon may rely on.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,9 +10,11 @@ use crate::daemon::Daemon;
 use crate::dice::Dice;
 use crate::disk::{Cut, Disk, Fate, Image, Mount, Policy};
 use crate::load::Load;
+use crate::partition;
 use crate::past;
 use crate::siege::{self, Stage};
 use crate::tally::Tally;
+use crate::volume::Format;
 use crate::world::World;
 
 /// Cuts that one store lives through.
@@ -32,18 +35,21 @@ pub(crate) struct Power {
     pub(crate) events: u64,
     /// Whether the disk forgets what it was told to sync.
     pub(crate) lies: bool,
+    /// What stands on the disk.
+    pub(crate) format: Format,
 }
 
 /// Runs it.
 pub(crate) async fn run(name: &'static str, power: Power, asked: &Asked) -> Tally {
     let mut tally = Tally::new(name, asked.seed);
-    if let Err(why) = usable() {
+    let usable = usable().and_then(|()| if power.format == Format::Ext4 { partition::usable() } else { Ok(()) });
+    if let Err(why) = usable {
         return Tally::not_run(name, asked.seed, why);
     }
     let lives = power.cuts.div_ceil(CUTS_IN_A_LIFE).max(1);
     for life in 0..lives {
         let cuts = (power.cuts - life * CUTS_IN_A_LIFE).min(CUTS_IN_A_LIFE);
-        let mut life = Life::new(life, cuts, power.events / lives, asked.seed).await;
+        let mut life = Life::new(life, cuts, power.events / lives, power.format, asked.seed).await;
         life.live(cuts, power.lies, &mut tally).await;
         asked.say(&format!("{name}: {} cuts, {} failures", tally.faults, tally.failures()));
         if tally.is_bad() {
@@ -70,6 +76,7 @@ pub(crate) fn usable() -> Result<(), String> {
 struct Life {
     number: u64,
     seed: u64,
+    format: Format,
     image: Image,
     world: World,
     load: Load,
@@ -77,11 +84,12 @@ struct Life {
 }
 
 impl Life {
-    async fn new(number: u64, cuts: u64, events: u64, seed: u64) -> Self {
+    async fn new(number: u64, cuts: u64, events: u64, format: Format, seed: u64) -> Self {
         let world = World::new(Path::new("disk/outbox")).await;
         let events_each = (events / (cuts + 1)).max(1);
         let load = Load::new(&format!("life{number}"), 0, Dice::of(seed, "load", number));
-        let mut life = Self { number, seed, image: Image::empty(), world, load, events_each };
+        let image = format.empty(&world.path("disk")).unwrap();
+        let mut life = Self { number, seed, format, image, world, load, events_each };
         // The others begin with their first start.
         if number % 2 == 1 {
             life.have_past().await;
@@ -92,9 +100,9 @@ impl Life {
     /// Fills the store with what the daemon deletes from its first start on.
     async fn have_past(&mut self) {
         let disk = Disk::on(self.image.clone(), Fate::default());
-        let mount = Mount::new(&disk, &self.world.path("disk")).unwrap();
-        self.load.book().past = past::fill(&mount.path().join("outbox"), PAST).await;
-        drop(mount);
+        let volume = self.format.mount(&disk, &self.world.path("disk")).unwrap();
+        self.load.book().past = past::fill(&self.world.path("disk/outbox"), PAST).await;
+        drop(volume);
         self.image = disk.survivor();
     }
 
@@ -118,7 +126,19 @@ impl Life {
         let after = dice.by_magnitude(MOST_OPERATIONS);
         let policy = Policy::ALL[dice.place(Policy::ALL.len())];
         let disk = Disk::on(self.image.clone(), Fate { cut: Some(Cut { after, policy, dice }), lies, refusal: None });
-        let mount = Mount::new(&disk, &self.world.path("disk")).unwrap();
+        let volume = match self.format.mount(&disk, &self.world.path("disk")) {
+            Ok(volume) => volume,
+            // It was cut while the file system was on its way up.
+            Err(_) if disk.is_dark() => {
+                tally.fault(false);
+                self.image = disk.survivor();
+                return;
+            }
+            Err(error) => {
+                tally.fail(error);
+                return;
+            }
+        };
         let daemon = Daemon::start(&self.world, &[]);
         let gone = async {
             disk.dark().await;
@@ -139,31 +159,35 @@ impl Life {
         disk.cut_now();
         daemon.kill();
         tally.fault(sending);
-        drop(mount);
+        drop(volume);
         self.image = disk.survivor();
     }
 
     /// Looks at a copy of what survived.
     async fn look(&self, tally: &mut Tally) {
         let disk = Disk::on(self.image.clone(), Fate::default());
-        let mount = Mount::new(&disk, &self.world.path("copy")).unwrap();
-        check::copy(&self.world, &self.load, &mount.path().join("outbox"), tally).await;
+        match self.format.mount(&disk, &self.world.path("copy")) {
+            Ok(_volume) => check::copy(&self.world, &self.load, &self.world.path("copy/outbox"), tally).await,
+            Err(error) => tally.unopenable(&error),
+        }
     }
 
     /// Lets everything settle on a disk whose power stays.
     async fn end(&mut self, tally: &mut Tally) {
         let disk = Disk::on(self.image.clone(), Fate::default());
-        let _mount = Mount::new(&disk, &self.world.path("disk")).unwrap();
+        let _volume = self.format.mount(&disk, &self.world.path("disk")).unwrap();
         siege::end(&self.world, &self.load, tally).await;
     }
 
     /// Keeps what survived the cut that went wrong.
     fn keep(&mut self, tally: &mut Tally) {
         let disk = Disk::on(self.image.clone(), Fate::default());
-        if let Ok(mount) = Mount::new(&disk, &self.world.path("disk")) {
-            let (from, to) = (mount.path().join("outbox"), self.world.path("survivor"));
+        if let Ok(_volume) = self.format.mount(&disk, &self.world.path("disk")) {
+            let (from, to) = (self.world.path("disk/outbox"), self.world.path("survivor"));
             let _ = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status();
+            tally.remark = format!("kept in {}", self.world.keep().display());
+        } else {
+            tally.remark = "what survived has no file system that can be mounted; the same seed cuts again".into();
         }
-        tally.remark = format!("{} bytes kept in {}", self.image.bytes(), self.world.keep().display());
     }
 }

@@ -41,15 +41,6 @@ impl Image {
         let root = Saved::Directory { mode: 0o755, entries: BTreeMap::new() };
         Self { nodes: BTreeMap::from([(ROOT, root)]) }
     }
-
-    /// Bytes of all files.
-    pub(crate) fn bytes(&self) -> usize {
-        let lengths = self.nodes.values().map(|node| match node {
-            Saved::File { content, .. } => content.len(),
-            Saved::Directory { .. } => 0,
-        });
-        lengths.sum()
-    }
 }
 
 /// When the power goes, and what chance makes of what was not durable.
