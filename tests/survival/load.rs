@@ -133,6 +133,11 @@ impl Load {
         self.book().left += events;
     }
 
+    /// Begins nothing more than what has begun.
+    pub(crate) fn drop_rest(&self) {
+        self.book().left = 0;
+    }
+
     /// Hands events in and gives orders until all is done, the daemon does not answer any more, or it is told to stop.
     pub(crate) async fn run(&self, address: &str, stop: &CancellationToken, with_orders: bool) {
         let mut clients = JoinSet::new();
