@@ -1,8 +1,10 @@
 //! The demo's affiliates: receivers of every temper, and the configuration that leads to them.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
+use tokio::net::TcpSocket;
 
 use super::DemoError;
 use crate::receiver::{LedgerKey, Receiver, ReceiverOptions, Script};
@@ -72,6 +74,7 @@ pub(crate) struct Player {
     pub(crate) temper: Temper,
     pub(crate) receiver: Receiver,
     url: String,
+    _closed: Option<ClosedPort>,
 }
 
 /// All of them.
@@ -99,19 +102,32 @@ pub(crate) async fn start(_seed: u64) -> Result<Cast, DemoError> {
         let key: LedgerKey =
             "eid".parse().map_err(|error: crate::receiver::LedgerKeyError| DemoError::Script(error.to_string()))?;
         let receiver = Receiver::start(ReceiverOptions { script, key, ..ReceiverOptions::default() }).await?;
-        let url = match temper {
-            Temper::Dead => dead_end().map_err(|source| DemoError::Write { path: "a closed port".into(), source })?,
-            _ => receiver.url("/postback"),
-        };
-        players.push(Player { id, temper, receiver, url });
+        let closed = if temper == Temper::Dead { Some(ClosedPort::take()?) } else { None };
+        let url = closed.as_ref().map_or_else(|| receiver.url("/postback"), ClosedPort::url);
+        players.push(Player { id, temper, receiver, url, _closed: closed });
     }
     Ok(Cast { players })
 }
 
-/// A URL whose port nobody listens on: bound for a moment, so that it is nobody else's either.
-fn dead_end() -> std::io::Result<String> {
-    let bound = std::net::TcpListener::bind("127.0.0.1:0")?;
-    Ok(format!("http://{}/postback", bound.local_addr()?))
+/// A port that nobody listens on, and that nobody else is given: the next receiver would be, if it were only free.
+struct ClosedPort {
+    _socket: TcpSocket,
+    address: SocketAddr,
+}
+
+impl ClosedPort {
+    fn take() -> Result<Self, DemoError> {
+        let take = || {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+            Ok(Self { address: socket.local_addr()?, _socket: socket })
+        };
+        take().map_err(|source| DemoError::Write { path: "a closed port".into(), source })
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/postback", self.address)
+    }
 }
 
 impl Cast {
@@ -161,5 +177,20 @@ impl Player {
             *temper == Temper::Global,
             *temper != Temper::Forgetful,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_closed_port_refuses_and_is_nobody_elses() {
+        let closed = ClosedPort::take().unwrap();
+        assert_eq!(TcpStream::connect(closed.address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        assert_eq!(TcpListener::bind(closed.address).unwrap_err().kind(), ErrorKind::AddrInUse);
     }
 }
