@@ -2,6 +2,7 @@
 //! as fast as over an empty store.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::child::Child;
 use super::client::Load;
@@ -18,6 +19,8 @@ const PENDING: usize = AFFILIATES / 2;
 /// Events handed over at a time, and callers that do so.
 const BATCH: usize = 500;
 const FILLERS: usize = 8;
+/// How long a store that has just been opened is given to read what it keeps in memory: enough for some millions of events.
+const WARMING: Duration = Duration::from_secs(5);
 /// How often it is told how far the filling is.
 const TOLD: usize = 500_000;
 
@@ -42,7 +45,7 @@ pub(super) async fn run(options: &BenchOptions, pending: usize, say: &dyn Fn(&st
     // The engine has all of the filling to look through, as where it was killed in the middle of it.
     figures.push(seconds("ready at the first start behind the filling", &loaded).figure(soon));
     figures.push(size("memory once ready", loaded.resident_bytes()?, None));
-    figures.push(whole_way(options, pending, &receiver, [&idle, &loaded]).await?.figure(fast));
+    figures.extend(whole_way(options, pending, &receiver, [&idle, &loaded]).await?.figures(fast));
     figures.push(size("memory after that work", loaded.resident_bytes()?, little));
     say("killing the daemon, and starting it again");
     loaded.kill()?;
@@ -53,24 +56,40 @@ pub(super) async fn run(options: &BenchOptions, pending: usize, say: &dyn Fn(&st
     idle.stop().await?;
     receiver.stop().await;
     say("full cycles through the port, over both");
-    figures.push(cycles(options, pending, &empty, &full).await?.figure(fast));
+    figures.extend(cycles(options, pending, &empty, &full).await?.figures(fast));
     Ok(figures)
 }
 
-/// A figure of the full store and of the empty one.
+/// A figure of the full store and of the empty one: just opened, while both read what they keep in memory, and behind that.
 struct Both {
-    empty: Series,
-    full: Series,
+    cold: [Series; 2],
+    warm: [Series; 2],
+    opened: Instant,
+    turns_left: usize,
 }
 
 impl Both {
-    fn new(what: &str, pending: usize) -> Self {
-        let series = |store: &str| Series::new(format!("{store}: {what}"), Unit::PerSecond);
-        Self { empty: series("empty store"), full: series(&format!("{pending} pending")) }
+    fn new(what: &str, pending: usize, turns: usize) -> Self {
+        let series = |what: &str| {
+            [format!("empty store: {what}"), format!("{pending} pending: {what}")]
+                .map(|name| Series::new(name, Unit::PerSecond))
+        };
+        let cold = series(&format!("{what}, just opened"));
+        Self { cold, warm: series(what), opened: monotonic(), turns_left: turns }
     }
 
-    fn figure(&self, target: Option<Target>) -> Figure {
-        self.full.beside(&self.empty, target)
+    /// The series of the next turn, of the empty store and of the full one; none once there were enough.
+    fn turn(&mut self) -> Option<&mut [Series; 2]> {
+        if monotonic().duration_since(self.opened) < WARMING {
+            return Some(&mut self.cold);
+        }
+        self.turns_left = self.turns_left.checked_sub(1)?;
+        Some(&mut self.warm)
+    }
+
+    fn figures(&self, target: Option<Target>) -> [Figure; 2] {
+        let beside = |[empty, full]: &[Series; 2], target| full.beside(empty, target);
+        [beside(&self.cold, None), beside(&self.warm, target)]
     }
 }
 
@@ -78,32 +97,33 @@ async fn whole_way(
     options: &BenchOptions,
     pending: usize,
     receiver: &Receiver,
-    [empty, full]: [&Child; 2],
+    [empty_daemon, full_daemon]: [&Child; 2],
 ) -> Result<Both, BenchError> {
-    let mut both = Both::new("the whole way, batches of 100", pending);
+    let mut both = Both::new("the whole way, batches of 100", pending, options.turns);
     let affiliates = AFFILIATES - PENDING;
-    let load =
+    let mut load =
         Load { clients: 16, batch: 100, events: options.events, first: pending, first_affiliate: PENDING, affiliates };
-    for turn in 0..options.turns {
-        let load = Load { first: pending + turn * load.count(), ..load };
-        both.empty.push(empty.whole_way(receiver, load).await?.per_second());
-        both.full.push(full.whole_way(receiver, load).await?.per_second());
+    while let Some([empty, full]) = both.turn() {
+        empty.push(empty_daemon.whole_way(receiver, load).await?.per_second());
+        full.push(full_daemon.whole_way(receiver, load).await?.per_second());
+        load.first += load.count();
     }
     Ok(both)
 }
 
 async fn cycles(options: &BenchOptions, pending: usize, empty: &Path, full: &Path) -> Result<Both, BenchError> {
-    let mut both = Both::new("full cycles through the port", pending);
-    let empty = super::open(&empty.join("outbox"), options.engine)?;
-    let full = super::open(&full.join("outbox"), options.engine)?;
-    for turn in 0..options.turns {
-        // Far behind the numbers of everything else.
-        let first = 1_000_000_000 + turn * options.events;
-        both.empty.push(cycle::through_port(&empty, options.events, first).await?.per_second());
-        both.full.push(cycle::through_port(&full, options.events, first).await?.per_second());
+    let empty_store = super::open(&empty.join("outbox"), options.engine)?;
+    let full_store = super::open(&full.join("outbox"), options.engine)?;
+    let mut both = Both::new("full cycles through the port", pending, options.turns);
+    // Far behind the numbers of everything else.
+    let mut first = 1_000_000_000;
+    while let Some([empty, full]) = both.turn() {
+        empty.push(cycle::through_port(&empty_store, options.events, first).await?.per_second());
+        full.push(cycle::through_port(&full_store, options.events, first).await?.per_second());
+        first += options.events;
     }
-    empty.close().await;
-    full.close().await;
+    empty_store.close().await;
+    full_store.close().await;
     Ok(both)
 }
 

@@ -46,9 +46,11 @@ fn a_daemon_with_a_backlog_is_measured_by_itself_also_after_it_was_killed() {
     let wanted = [
         "2000 pending: on disk, each",
         "2000 pending: ready at the first start behind the filling",
+        "2000 pending: the whole way, batches of 100, just opened",
         "2000 pending: the whole way, batches of 100",
         "2000 pending: memory after that work",
         "2000 pending: ready after kill -9",
+        "2000 pending: full cycles through the port, just opened",
         "2000 pending: full cycles through the port",
     ];
     for name in wanted {
