@@ -67,7 +67,14 @@ fn main() -> ExitCode {
 /// Builds all test programs with the bugs in them; by name.
 fn build() -> Result<BTreeMap<String, PathBuf>, String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let build = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    // What the cargo that runs this says of this package would have the scripts of others run anew, and with them much be built again.
+    for (name, _) in
+        std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+    {
+        command.env_remove(name);
+    }
+    let build = command
         .args(["test", "--locked", "--no-run", "--features", "planted", "--message-format", "json"])
         .args(["--lib", "--test", "it", "--test", "survival"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
