@@ -99,6 +99,7 @@ async fn their_endpoint_was_down_for_six_hours() {
         let id = world.accept(ftd("beta", &transaction)).await;
         world.until(&id, "delivered").await;
     }
+    world.none_in_flight().await;
     session.next(&world.daemon, "postbackd stats", 0);
     session.next(&world.daemon, "postbackd dead list", 0);
     session.next(&world.daemon, "postbackd list --affiliate acme --state scheduled", 0);

@@ -120,6 +120,7 @@ async fn eventful() -> World {
     ] {
         world.until(id, state).await;
     }
+    world.none_in_flight().await;
     world
 }
 

@@ -233,14 +233,20 @@ impl World {
         self.daemon.poll(&format!("/v1/deliveries/{delivery}"), |body| body["delivery"]["state"] == state).await
     }
 
-    /// Waits until no delivery is scheduled or waiting; returns the stats.
+    /// Waits until no delivery is scheduled or waiting, and none is in flight; returns the stats.
     pub(crate) async fn at_rest(&self) -> Value {
         self.daemon
             .poll("/v1/stats", |stats| {
                 let open = |state: &str| stats["deliveries"][state].as_u64().unwrap_or(0);
-                open("scheduled") + open("waiting") == 0
+                open("scheduled") + open("waiting") == 0 && stats["in_flight"] == 0
             })
             .await
+    }
+
+    /// Waits until none is in flight. A delivery shows its state as soon as that is durable; observers and the dispatcher are told
+    /// of the attempt behind that.
+    pub(crate) async fn none_in_flight(&self) {
+        self.daemon.poll("/v1/stats", |stats| stats["in_flight"] == 0).await;
     }
 }
 
