@@ -62,6 +62,8 @@ bugs! {
     DuplicateAccepted => "duplicate-accepted";
     /// Counters are not written with what they count.
     CountsBehind => "counts-behind";
+    /// What is to be sent at once stands in memory only.
+    SoonForgotten => "soon-forgotten";
     /// Retention takes what is not settled.
     OpenRetired => "open-retired";
     /// Nothing is written down before a send to a receiver that does not recognise duplicates.

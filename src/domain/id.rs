@@ -102,6 +102,11 @@ pub struct DeliveryId {
     pub ordinal: u16,
 }
 
+impl DeliveryId {
+    /// Comes before all others.
+    pub const MIN: Self = Self { event: EventId::MIN, ordinal: 0 };
+}
+
 impl fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = (u128::from(self.event.0) << 16) | u128::from(self.ordinal);

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::ahead;
 use super::arrivals::SendClass;
 use super::bulk::BulkRecord;
 use super::codec::{self, MAX_RECORD_BYTES};
@@ -71,6 +72,7 @@ fn read_record(key: &[u8], sealed: &[u8]) {
     again::<Stored>(key, sealed);
     again::<Counts>(key, sealed);
     again::<Totals>(key, sealed);
+    again::<ahead::Record>(key, sealed);
     again::<u32>(key, sealed);
 }
 

@@ -89,7 +89,7 @@ impl Outbox {
         check_format(&*engine)?;
         *mirror.write().unwrap_or_else(PoisonError::into_inner) = load_mirror(&*engine)?;
         let last = last_event(&*engine)?;
-        recover(&*engine, &mirror, &claims, options.clock.now())?;
+        recover(&*engine, &mirror, &claims, last, options.clock.now())?;
         let shared = Shared {
             engine: Arc::clone(&engine),
             mirror: mirror.clone(),

@@ -5,7 +5,7 @@
 //! | `e` | event | the event with its plan |
 //! | `k` | hash of transaction, hash of owner, hash of identity or of group membership | event ids: finds duplicates and order groups |
 //! | `c` | hash of click, event | nothing |
-//! | `s` | postback, send class, due, delivery | nothing: scheduled deliveries |
+//! | `s` | postback, send class, due, delivery | nothing: scheduled deliveries, but for those that `m` names |
 //! | `w` | hash of group, delivery | nothing: deliveries waiting in their order group |
 //! | `l` | postback, delivery | nothing: held deliveries |
 //! | `d` | postback, delivery | nothing: dead letters |
@@ -20,7 +20,7 @@
 //! | `o` | bulk order | the order, and how far it is |
 //! | `t` | bulk order, delivery | nothing: what is still to be done |
 //! | `x` | consumer of exports | how far its exports reach |
-//! | `m` | name | format version, totals, what is stored, counts and tallies that are ahead of their own records |
+//! | `m` | name | format version, totals, what is stored; what is ahead of its own records: counts, tallies, first sends without a key |
 //!
 //! Numbers are big-endian, so that the order of bytes is their order.
 
@@ -189,7 +189,7 @@ pub(crate) fn dead(postback: PostbackNo, id: DeliveryId) -> Vec<u8> {
     join(DEAD, &[&postback.to_be_bytes(), &delivery_bytes(id)])
 }
 
-/// All held (`HELD`), dead (`DEAD`) or scheduled (`SCHEDULED`) deliveries of a postback.
+/// All held (`HELD`) or dead (`DEAD`) deliveries of a postback.
 pub(crate) fn listed(space: u8, postback: PostbackNo) -> Vec<u8> {
     join(space, &[&postback.to_be_bytes()])
 }
@@ -262,7 +262,7 @@ pub(crate) fn pause(postback: PostbackNo) -> Vec<u8> {
     join(PAUSES, &[&postback.to_be_bytes()])
 }
 
-/// The postback's number in a key of [`counts`], [`tally`], [`pause`] or [`flag`].
+/// The postback's number in a key of [`counts`], [`tally`], [`pause`], [`flag`] or [`scheduled`].
 pub(crate) fn parse_number(key: &[u8]) -> Option<PostbackNo> {
     Some(PostbackNo::from_be_bytes(key.get(1..5)?.try_into().ok()?))
 }

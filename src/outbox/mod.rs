@@ -34,6 +34,7 @@ mod recent;
 pub mod retention;
 mod room;
 mod sled;
+mod soon;
 mod tally;
 mod verify;
 mod view;

@@ -17,8 +17,9 @@ use super::writer::Writer;
 use super::{ahead, codec, keys};
 use crate::domain::id::{BulkId, EventId};
 
-/// The format of keys that this version writes. With the first one nothing was ahead of the counts.
-const FORMAT: u32 = 2;
+/// The format of keys that this version writes. With the first one nothing was ahead of the counts, with the second all that is
+/// scheduled had keys.
+const FORMAT: u32 = 3;
 /// The formats that it reads.
 const KNOWN_FORMATS: RangeInclusive<u32> = 1..=FORMAT;
 
@@ -87,7 +88,9 @@ pub(super) fn load_mirror(engine: &dyn Engine) -> Result<Mirror, OutboxError> {
         mirror.totals = codec::decode(&key, &bytes)?;
     }
     (mirror.tallies, mirror.stored) = tally::load(engine)?;
-    for (number, counts, tally) in ahead::load(engine)? {
+    let (counted, soon) = ahead::load(engine)?;
+    mirror.soon = soon;
+    for (number, counts, tally) in counted {
         mirror.counts.insert(number, counts);
         mirror.tallies.insert(number, tally);
         mirror.ahead.insert(number);
@@ -104,7 +107,8 @@ pub(super) fn last_event(engine: &dyn Engine) -> Result<EventId, OutboxError> {
 /// What brings a store up to date: the format, what is ahead, and the tallies of a store from before there were any.
 fn update(engine: &dyn Engine, mirror: &SharedMirror) -> Result<Batch, OutboxError> {
     let mut mirror = mirror.write().unwrap_or_else(PoisonError::into_inner);
-    let mut writes = ahead::caught_up(&mut mirror)?;
+    let mut soon = std::mem::take(&mut mirror.soon);
+    let mut writes = ahead::caught_up(&mut mirror, &mut soon)?;
     let format = keys::meta("format");
     let value = codec::encode(&format, &FORMAT)?;
     if engine.get(&format)?.as_ref() != Some(&value) {
@@ -131,6 +135,7 @@ pub(super) fn recover(
     engine: &dyn Engine,
     mirror: &SharedMirror,
     claims: &Claims,
+    last: EventId,
     now: Timestamp,
 ) -> Result<(), OutboxError> {
     let batch = update(engine, mirror)?;
@@ -148,7 +153,7 @@ pub(super) fn recover(
     if intents.is_empty() && unnamed.is_empty() {
         return Ok(());
     }
-    let mut writer = Writer::new(engine, mirror.clone(), claims.clone(), Arc::new(Known::beside(engine)), EventId::MIN);
+    let mut writer = Writer::new(engine, mirror.clone(), claims.clone(), Arc::new(Known::beside(engine)), last);
     for (key, _) in intents {
         if let Some(id) = keys::parse_last_delivery(&key) {
             writer.interrupt(id, now)?;
@@ -157,5 +162,6 @@ pub(super) fn recover(
     unnamed.into_iter().try_for_each(|id| writer.forget_bulk(id, usize::MAX))?;
     let (batch, _) = writer.finish()?;
     engine.apply(batch)?;
+    writer.applied();
     Ok(engine.sync()?)
 }

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::arrivals::SendClass;
 use super::bulk::{BulkRecord, Target};
 use super::codec;
-use super::engine::{Engine, Pair};
+use super::engine::{Engine, EngineError, Pair};
 use super::keys;
 use super::model::{Counts, DeliveryView, EventRecord, Flag, HistoryView, OutboxError, Pause, PostbackNo, Totals};
 use super::recent::Recent;
+use super::soon::{self, Soon};
 use super::tally::{Stored, Tally};
 use super::view::View;
 use crate::domain::delivery::Delivery;
@@ -32,6 +34,8 @@ pub(crate) struct Mirror {
     pub(crate) tallies: BTreeMap<PostbackNo, Tally>,
     /// Postbacks whose counts and tally are ahead of their own records.
     pub(crate) ahead: BTreeSet<PostbackNo>,
+    /// What is to be sent at once and has no key of its own, as far as that is visible.
+    pub(crate) soon: Soon,
     pub(crate) stored: Stored,
     /// How often deliveries have joined another order group, counted once that is visible.
     pub(crate) moves: u64,
@@ -297,10 +301,18 @@ impl Reader {
     /// # Errors
     /// When the store cannot be read.
     pub fn scheduled(&self, postback: PostbackNo, most: usize) -> Result<Vec<DeliveryId>, OutboxError> {
-        let prefix = keys::listed(keys::SCHEDULED, postback);
-        let pairs = self.engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix)).take(most);
-        let ids = pairs.map(|pair| Ok(keys::parse_scheduled(&pair?.0).map(|(_, id)| id)));
-        Ok(ids.collect::<Result<Vec<_>, OutboxError>>()?.into_iter().flatten().collect())
+        let places = SendClass::ALL.into_iter().flat_map(|class| self.places(postback, class));
+        places.take(most).map(|place| Ok(place?.1)).collect()
+    }
+
+    /// The scheduled deliveries of a postback and class, in the order in which they are due.
+    fn places(
+        &self,
+        postback: PostbackNo,
+        class: SendClass,
+    ) -> impl Iterator<Item = Result<soon::Place, EngineError>> + '_ {
+        let soon = self.mirror().soon.of(postback, class, None);
+        soon::scheduled(&*self.engine, soon, postback, class, None)
     }
 
     /// The deliveries that wait in their order groups, group by group; at most `most`.
@@ -340,11 +352,8 @@ impl Reader {
     /// When the store cannot be read.
     pub fn earliest_due(&self, postback: PostbackNo) -> Result<Option<jiff::Timestamp>, OutboxError> {
         let mut earliest = None;
-        for class in super::arrivals::SendClass::ALL {
-            let prefix = keys::schedule(postback, class);
-            let first =
-                self.engine.scan(Bound::Included(prefix.clone()), keys::prefix_end(&prefix)).next().transpose()?;
-            let due = first.and_then(|(key, _)| keys::parse_scheduled(&key)).map(|(due, _)| due);
+        for class in SendClass::ALL {
+            let due = self.places(postback, class).next().transpose()?.map(|(due, _)| due);
             earliest = earliest.into_iter().chain(due).min();
         }
         Ok(earliest)

@@ -10,11 +10,10 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::codec;
 use super::engine::Engine;
-use super::keys;
 use super::model::{OutboxError, PostbackNo};
 use super::view::View;
+use super::{ahead, codec, keys};
 use crate::domain::delivery::{DeadReason, State, StateKind};
 use crate::domain::event::Event;
 use crate::domain::money::{Amount, Currency};
@@ -169,9 +168,12 @@ pub(crate) fn count(engine: &dyn Engine) -> Result<(BTreeMap<PostbackNo, Tally>,
     }
     let view = View { engine, overlay: None };
     let mut tallies: BTreeMap<PostbackNo, Tally> = BTreeMap::new();
+    let (_, soon) = ahead::load(engine)?;
     for space in [keys::SCHEDULED, keys::HELD, keys::DEAD, keys::WAITING] {
-        for pair in all(engine, space) {
-            let Some(id) = keys::parse_last_delivery(&pair?.0) else { continue };
+        let stored = all(engine, space).map(|pair| pair.map(|(key, _)| key));
+        let without_key = soon.keys().filter(|_| space == keys::SCHEDULED).map(Ok);
+        for key in stored.chain(without_key) {
+            let Some(id) = keys::parse_last_delivery(&key?) else { continue };
             let record = match view.event(id.event) {
                 Ok(Some(record)) => record,
                 Ok(None) | Err(OutboxError::Corrupt { .. }) => continue,

@@ -43,6 +43,7 @@ pub(crate) const CATALOGUE: &[Row] = &[
     ("pause-ignored", Program::Lib, &["dispatch::scheduler"]),
     ("duplicate-accepted", Program::Lib, &["outbox::contract::accepting::on_memory"]),
     ("counts-behind", Program::Lib, &["outbox::contract::retiring::on_memory"]),
+    ("soon-forgotten", Program::Lib, &["outbox::contract::looking::on_memory"]),
     ("open-retired", Program::Lib, &["outbox::contract::retiring::on_memory"]),
     ("no-intent", Program::It, &["crash::an_attempt_interrupted"]),
     ("step-repeated", Program::Lib, &["outbox::contract::bulk::on_memory"]),

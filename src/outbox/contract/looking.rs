@@ -21,6 +21,44 @@ async fn windows_page_through_what_is_scheduled_in_order(story: Story) {
     assert_eq!(seen, all);
 }
 
+async fn what_was_scheduled_last_is_listed_without_a_key_of_its_own(mut story: Story) {
+    let plan = || to(&["a", "b"], OrderPolicy::default());
+    let mut first = Vec::new();
+    for number in 0..3 {
+        first.push(story.accept(event(&format!("t{number}"), "ftd", Status::Approved), plan()).await);
+        story.pass(Duration::from_secs(1));
+    }
+    let keys = |story: &Story| {
+        let space = keys::space(keys::SCHEDULED);
+        let pairs =
+            story.engine.as_ref().unwrap().scan(std::ops::Bound::Included(space.clone()), keys::prefix_end(&space));
+        pairs.count()
+    };
+    let check = |story: &Story, open: &[DeliveryId]| {
+        let reader = story.outbox().reader();
+        let number = reader.number(&postback("a")).unwrap();
+        assert_eq!(reader.scheduled(number, usize::MAX).unwrap(), open);
+        assert_eq!(reader.scheduled(number, 1).unwrap(), open[..1]);
+        let accepted = reader.event(open[0].event).unwrap().unwrap().accepted_at;
+        assert_eq!(reader.earliest_due(number).unwrap(), Some(accepted));
+        story.check_counts();
+    };
+    assert!(keys(&story) < 6, "all of them have keys");
+    check(&story, &first);
+    // Whoever reads the store of a daemon that was killed sees them, too.
+    let reader = Outbox::open_reader(Arc::clone(story.engine.as_ref().unwrap())).unwrap();
+    assert_eq!(reader.scheduled(reader.number(&postback("a")).unwrap(), usize::MAX).unwrap(), first);
+    drop(reader);
+    let last = first.pop().unwrap();
+    story.send(last, DELIVERED).await;
+    check(&story, &first);
+    let last = story.accept(event("t3", "ftd", Status::Approved), plan()).await;
+    first.push(last);
+    story.reopen().await;
+    assert_eq!(keys(&story), 4 + 1 + 2, "all that is still scheduled has a key behind an opening");
+    check(&story, &first);
+}
+
 async fn dead_and_held_are_listed_by_postback(story: Story) {
     let plan = |name| to(&[name], OrderPolicy::default());
     let dead = story.accept(event("t1", "ftd", Status::Approved), plan("a")).await;
@@ -94,22 +132,40 @@ async fn a_store_of_the_format_before_is_taken_over_and_one_of_a_later_one_refus
         let bytes = story.engine.as_ref().unwrap().get(&format).unwrap().unwrap();
         codec::decode::<u32>(&format, &bytes).unwrap()
     };
-    assert_eq!(kept(&story), 2);
+    assert_eq!(kept(&story), 3);
     put(&story, 1);
     let reader = Outbox::open_reader(Arc::clone(story.engine.as_ref().unwrap())).unwrap();
     assert_eq!(reader.counts(), story.outbox().reader().counts());
     assert_eq!(kept(&story), 1, "who only reads changes nothing");
     drop(reader);
     story.reopen().await;
-    assert_eq!(kept(&story), 2);
+    assert_eq!(kept(&story), 3);
     story.check_counts();
     story.accept(event("t2", "ftd", Status::Approved), plan()).await;
     let reader = Outbox::open_reader(Arc::clone(story.engine.as_ref().unwrap())).unwrap();
     assert_eq!(reader.counts(), story.outbox().reader().counts(), "what is ahead is read, too");
-    put(&story, 3);
-    let refused = Outbox::open_reader(Arc::clone(story.engine.as_ref().unwrap())).unwrap_err();
-    assert!(matches!(refused, OutboxError::Format { found: 3, known: 2 }), "{refused}");
+    drop(reader);
+    // As format 2 has it: what is counted in a record of another name, and a key for all that is scheduled.
+    let engine = Arc::clone(story.engine.as_ref().unwrap());
+    let (counted, soon) = ahead::load(&*engine).unwrap();
+    let mut writes: Vec<_> = soon.keys().map(|key| (key, Some(Vec::new()))).collect();
+    assert!(!writes.is_empty());
+    let former = ahead::former_key();
+    writes.extend([(ahead::key(), None), (former.clone(), Some(codec::encode(&former, &counted).unwrap()))]);
+    engine.apply(Batch { writes }).unwrap();
     put(&story, 2);
+    assert_eq!(story.damages(), []);
+    let reader = Outbox::open_reader(Arc::clone(&engine)).unwrap();
+    assert_eq!(reader.counts(), story.outbox().reader().counts());
+    drop((reader, engine));
+    story.reopen().await;
+    assert_eq!(story.engine.as_ref().unwrap().get(&former).unwrap(), None);
+    assert_eq!(kept(&story), 3);
+    story.check_counts();
+    put(&story, 4);
+    let refused = Outbox::open_reader(Arc::clone(story.engine.as_ref().unwrap())).unwrap_err();
+    assert!(matches!(refused, OutboxError::Format { found: 4, known: 3 }), "{refused}");
+    put(&story, 3);
 }
 
 async fn a_store_from_before_there_were_tallies_is_counted_once(mut story: Story) {
@@ -140,6 +196,7 @@ contract!(
     a_store_from_before_there_were_tallies_is_counted_once,
     the_original_of_a_reversal_is_the_last_told_before_it,
     windows_page_through_what_is_scheduled_in_order,
+    what_was_scheduled_last_is_listed_without_a_key_of_its_own,
     dead_and_held_are_listed_by_postback,
     transactions_and_clicks_lead_to_their_events,
 );

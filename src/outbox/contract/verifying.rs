@@ -7,6 +7,7 @@ use super::*;
 use crate::domain::export_mark::MarkRequest;
 use crate::outbox::ahead;
 use crate::outbox::opening::load_mirror;
+use crate::outbox::soon::Soon;
 
 /// Collects what is found.
 #[derive(Default)]
@@ -79,7 +80,8 @@ impl Story {
     fn catch_up(&self) {
         let engine = self.engine.as_ref().unwrap();
         let mut mirror = load_mirror(&**engine).unwrap();
-        engine.apply(Batch { writes: ahead::caught_up(&mut mirror).unwrap() }).unwrap();
+        let mut soon = std::mem::take(&mut mirror.soon);
+        engine.apply(Batch { writes: ahead::caught_up(&mut mirror, &mut soon).unwrap() }).unwrap();
     }
 
     /// The kinds of damage that are found while a key has another value.
@@ -154,11 +156,12 @@ async fn damage_of_every_kind_is_found_and_named(story: Story) {
 async fn counters_that_lie_are_found_though_they_check_out(story: Story) {
     story.fill().await;
     let number = story.outbox().reader().number(&postback("a")).unwrap();
-    let lie: Vec<ahead::Counted> = vec![(number, Counts::default().with_one_more(StateKind::Dead), Tally::default())];
+    let counts = Counts::default().with_one_more(StateKind::Dead);
+    let lie: ahead::Record = (vec![(number, counts, Tally::default())], Soon::default());
     let found = story.while_changed(&ahead::key(), Some(codec::encode(&ahead::key(), &lie).unwrap()));
     let in_it = found.iter().filter(|space| **space == "totals").count();
     assert!(in_it >= 2, "counts and a tally: {found:?}");
-    let stray: Vec<ahead::Counted> = vec![(number + 100, Counts::default(), Tally::default())];
+    let stray: ahead::Record = (vec![(number + 100, Counts::default(), Tally::default())], Soon::default());
     let found = story.while_changed(&ahead::key(), Some(codec::encode(&ahead::key(), &stray).unwrap()));
     assert!(found.contains(&"totals"), "{found:?}");
     story.catch_up();
@@ -175,6 +178,28 @@ async fn counters_that_lie_are_found_though_they_check_out(story: Story) {
     assert_eq!(found, ["totals"]);
 }
 
+async fn what_is_scheduled_without_a_key_is_verified_as_if_it_had_one(story: Story) {
+    let id = story.accept(event("t1", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
+    assert_eq!((story.damages(), story.pairs_of(keys::SCHEDULED)), (Vec::new(), Vec::new()));
+    let engine = story.engine.as_ref().unwrap();
+    let (counted, soon) = ahead::load(&**engine).unwrap();
+    let key = soon.keys().next().unwrap();
+    let with = |soon: &Soon| Some(codec::encode(&ahead::key(), &(&counted, soon)).unwrap());
+    let index = "index of scheduled deliveries";
+    assert_eq!(story.while_changed(&ahead::key(), with(&Soon::default())), [index], "it is missing");
+    assert_eq!(story.while_changed(&key, Some(Vec::new())), [index], "it stands in both");
+    story.send(id, DELIVERED).await;
+    let (counted, none) = ahead::load(&**engine).unwrap();
+    assert_eq!((story.damages(), none), (Vec::new(), Soon::default()));
+    let stale = Some(codec::encode(&ahead::key(), &(&counted, &soon)).unwrap());
+    assert_eq!(story.while_changed(&ahead::key(), stale), ["totals"], "it has been sent");
+    story.accept(event("t2", "ftd", Status::Approved), to(&["a"], OrderPolicy::default())).await;
+    let mut torn = engine.get(&ahead::key()).unwrap().unwrap();
+    torn.pop();
+    let found = story.while_changed(&ahead::key(), Some(torn));
+    assert!(found.contains(&"totals") && !found.contains(&index), "nobody can tell what stood in it: {found:?}");
+}
+
 async fn an_empty_store_is_whole(story: Story) {
     assert_eq!(story.damages(), []);
 }
@@ -183,4 +208,5 @@ contract!(
     an_empty_store_is_whole,
     damage_of_every_kind_is_found_and_named,
     counters_that_lie_are_found_though_they_check_out,
+    what_is_scheduled_without_a_key_is_verified_as_if_it_had_one,
 );

@@ -22,7 +22,7 @@ use super::model::{AcceptRequest, Ingested, Order, OrderRequest, OutboxError, Pl
 use super::read::{Reader, SharedMirror};
 use super::writer::Writer;
 use super::{MemoryEngine, opening};
-use crate::domain::delivery::{Conclusion, DeadReason, DeliveredHow, HoldReason, State};
+use crate::domain::delivery::{Conclusion, DeadReason, DeliveredHow, Delivery, HoldReason, State};
 use crate::domain::event::{Event, Status};
 use crate::domain::id::{DeliveryId, EventId, PostbackRef, TransactionId};
 use crate::domain::money::{Amount, Currency};
@@ -75,7 +75,7 @@ impl<'e> Store<'e> {
         let claims = Claims::default();
         *mirror.write().unwrap() = opening::load_mirror(&**engine).unwrap();
         let last = opening::last_event(&**engine).unwrap();
-        opening::recover(&**engine, &mirror, &claims, now).unwrap();
+        opening::recover(&**engine, &mirror, &claims, last, now).unwrap();
         let known = std::sync::Arc::new(Known::beside(&**engine));
         known.read(&**engine);
         let writer = Writer::new(&**engine, mirror.clone(), claims.clone(), known, last);
@@ -294,6 +294,12 @@ impl<'e> Story<'e> {
                 self.seed
             );
         }
+        let reader = &self.store.reader;
+        let listed =
+            reader.postbacks().into_iter().flat_map(|(number, _)| reader.scheduled(number, usize::MAX).unwrap());
+        let scheduled = |delivery: &Delivery| matches!(delivery.state, State::Scheduled { .. });
+        let expected = self.model.deliveries().filter(|(_, delivery)| scheduled(delivery)).map(|(at, _)| self.id(at));
+        assert_eq!(listed.collect::<BTreeSet<_>>(), expected.collect(), "seed {}: scheduled", self.seed);
         for (kind, count) in counted {
             let kept: u64 = self.store.reader.counts().values().map(|counts| counts.of(kind)).sum();
             assert_eq!(kept, count, "seed {}: counted as {}", self.seed, kind.name());

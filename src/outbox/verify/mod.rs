@@ -1,12 +1,13 @@
 //! Looks at every pair of a store that nobody writes to: does each record decode with its checksum, does each index
 //! entry point at what is in that state, does each that should stand in an index do so, do counters equal a recount.
 //!
-//! One walk in the order of keys. Memory is bounded by the number of postbacks and bulk orders; what is found is handed
-//! out as it is found. Changes nothing, and knows nothing of how anything could be mended.
+//! One walk in the order of keys. Memory is bounded by the number of postbacks and bulk orders, and by what the record of first
+//! sends holds; what is found is handed out as it is found. Changes nothing, and knows nothing of how anything could be mended.
 
+mod indices;
 mod totals;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use serde::Serialize;
@@ -24,7 +25,6 @@ use crate::outbox::keys;
 use crate::outbox::model::{Counts, EventRecord, Flag, OutboxError, Pause, PostbackNo, Totals};
 use crate::outbox::tally::{self, Stored, Tally};
 use crate::outbox::view::{View, event_ids};
-use crate::outbox::writer::index_keys;
 
 /// How often the observer is told how far the walk is, in pairs.
 const STEP: u64 = 1_024;
@@ -98,6 +98,7 @@ pub fn verify(engine: &dyn Engine, observer: &mut dyn VerifyObserver) -> Result<
         view: View { engine, overlay: None },
         names: names(engine)?,
         bulks: bulks(engine)?,
+        soon: indices::soon(engine)?,
         kept: Kept::default(),
         counted: Kept::default(),
         history: None,
@@ -112,6 +113,7 @@ pub fn verify(engine: &dyn Engine, observer: &mut dyn VerifyObserver) -> Result<
             walk.observer.progress(walk.seen.pairs);
         }
     }
+    walk.first_sends()?;
     walk.compare();
     Ok(walk.seen)
 }
@@ -170,6 +172,8 @@ struct Walk<'a> {
     view: View<'a>,
     names: BTreeMap<PostbackNo, PostbackRef>,
     bulks: BTreeMap<BulkId, Option<u64>>,
+    /// Keys that what is scheduled would have, where it has none; `None` where nobody can tell.
+    soon: Option<BTreeSet<Vec<u8>>>,
     /// As the store says.
     kept: Kept,
     /// As counted anew.
@@ -256,8 +260,12 @@ impl Walk<'_> {
             self.kept.unrouted = self.record::<Totals>(key, value).map(|totals| totals.unrouted);
         } else if *key == keys::meta(tally::STORED) {
             self.kept.stored = self.record(key, value);
-        } else if *key == ahead::key() {
-            self.kept.ahead = self.record(key, value).unwrap_or_default();
+        } else if *key == ahead::key() || *key == ahead::former_key() {
+            self.kept.ahead = if *key == ahead::key() {
+                self.record::<ahead::Record>(key, value).map(|(counted, _)| counted).unwrap_or_default()
+            } else {
+                self.record(key, value).unwrap_or_default()
+            };
             let unknown = self.kept.ahead.iter().map(|(number, ..)| *number).find(|n| !self.names.contains_key(n));
             if let Some(number) = unknown {
                 self.damage(key, format!("counts for the number {number}, which no postback has"));
@@ -330,21 +338,6 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn expect(&mut self, key: &[u8], what: impl FnOnce() -> String) -> Result<(), OutboxError> {
-        if self.view.get(key)?.is_none() {
-            self.damage(key, what());
-        }
-        Ok(())
-    }
-
-    /// The index keys of a delivery; `None` where its postback has no name.
-    fn indices_of(&self, id: DeliveryId, record: &EventRecord, delivery: &Delivery) -> Option<Vec<Vec<u8>>> {
-        let postback = record.entry(id)?.postback;
-        let affiliate = &self.names.get(&postback)?.affiliate;
-        let group = keys::group_hash(affiliate, &record.event.affiliate_id, record.root());
-        Some(index_keys(id, postback, || group, delivery).map(|(key, _)| key).collect())
-    }
-
     fn standing(&self, id: DeliveryId) -> Result<Standing, OutboxError> {
         let record = match self.view.event(id.event) {
             Ok(Some(record)) => record,
@@ -383,25 +376,6 @@ impl Walk<'_> {
             self.damage(key, format!("follows on entry {expected} of {id}, which is missing"));
         }
         self.history = Some((id, number.saturating_add(1)));
-        Ok(())
-    }
-
-    fn index(&mut self, key: &[u8]) -> Result<(), OutboxError> {
-        let Some(id) = keys::parse_last_delivery(key) else {
-            self.damage(key, "names no delivery");
-            return Ok(());
-        };
-        match self.standing(id)? {
-            Standing::Unreadable => {}
-            Standing::Missing => self.damage(key, format!("lists {id}, which there is not")),
-            Standing::Found(record, delivery) => {
-                let is_one = self.indices_of(id, &record, &delivery).is_none_or(|keys| keys.iter().any(|k| k == key));
-                if !is_one {
-                    let state = delivery.state.kind().name();
-                    self.damage(key, format!("lists {id}, which is {state} and does not stand here"));
-                }
-            }
-        }
         Ok(())
     }
 
