@@ -11,7 +11,7 @@ pub const ABOUT: About = About {
     name: "disk",
     looks_at: "the outbox's directory: fails where it is somebody else's, open to others, or has less free than `keep_free`; \
                warns where less than twice that is free, inodes run out, or the file system may forget what was synced (tmpfs, overlay, NFS)",
-    remedy: "make room or move `[outbox] path`; `chown` and `chmod 700` the directory; use a local ext4 or XFS",
+    remedy: "make room or move `[outbox] path`; `chown` and `chmod 700` the directory; use a local ext4, XFS or Btrfs",
 };
 
 /// With fewer free inodes than this, files that the engine needs may soon be missing.
@@ -140,7 +140,7 @@ pub fn judge(directory: &Directory, keep_free: u64, owner: Option<u32>) -> Vec<F
         ));
     }
     if let Some(doubt) = doubt {
-        let remedy = "keep the outbox on a local ext4 or XFS: set [outbox] path";
+        let remedy = "keep the outbox on a local ext4, XFS or Btrfs: set [outbox] path";
         findings.push(Finding::warning(ABOUT.name, format!("{path} is {kind}: {doubt}"), remedy));
     }
     if findings.is_empty() {
